@@ -1,0 +1,1 @@
+//! Byte pipelines: verification, compression detection, decoding and encoding.

@@ -1,0 +1,49 @@
+//! Credentials and where they come from.
+
+use dhow_model::Repository;
+
+use crate::Secret;
+
+/// What a registry is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nothing.
+    Anonymous,
+    /// A user name and a password or token, for Basic and for token services.
+    Basic {
+        /// The user name.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// An OAuth2 refresh token that a token service turns into an access token.
+    IdentityToken(Secret),
+    /// A bearer token that is sent as it is, with no exchange (`--registry-token`).
+    RegistryToken(Secret),
+}
+
+/// Credentials, with the words in which a message names their origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundCredentials {
+    /// The credentials.
+    pub credentials: Credentials,
+    /// Where they were found: `--creds`, or `/root/.docker/config.json (quay.io)`.
+    pub origin: String,
+}
+
+/// Where to look for credentials.
+#[derive(Clone, Debug)]
+pub enum CredentialSource {
+    /// These and no others: they were given on the command line. They are for the registry named
+    /// there and for no other.
+    Given(FoundCredentials),
+}
+
+impl CredentialSource {
+    /// Returns what to show to the registry of `repository`.
+    pub fn find(&self, _repository: &Repository) -> FoundCredentials {
+        match self {
+            Self::Given(found) => found.clone(),
+        }
+    }
+}

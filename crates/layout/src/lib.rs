@@ -1,0 +1,1 @@
+//! An OCI image layout directory as a store: index, blobs, locks.

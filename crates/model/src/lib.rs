@@ -1,0 +1,24 @@
+//! Container images as data: digests, references, media types, descriptors, manifests, indexes,
+//! configs and platforms, with the pure functions that parse, choose, convert and edit them.
+//!
+//! This crate does no I/O, reads no clock and no environment, and is not async. The bytes of a
+//! manifest as they were received are the truth ([`RawManifest`]); everything typed is a view of
+//! them.
+
+mod annotations;
+mod descriptor;
+mod digest;
+pub mod manifest;
+mod media_type;
+mod platform;
+mod raw;
+mod reference;
+
+pub use annotations::Annotations;
+pub use descriptor::Descriptor;
+pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use manifest::{ImageManifest, Index};
+pub use media_type::{Compression, ManifestKind, MediaType};
+pub use platform::{Platform, PlatformWish};
+pub use raw::{Admitted, ManifestError, RawManifest};
+pub use reference::{Reference, ReferenceError, Repository, Tag};

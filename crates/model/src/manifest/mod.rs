@@ -1,0 +1,9 @@
+//! Typed views of manifests: one file per document.
+
+pub(crate) mod docker1;
+mod image;
+mod index;
+
+pub use docker1::Docker1Manifest;
+pub use image::ImageManifest;
+pub use index::Index;

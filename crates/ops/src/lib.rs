@@ -1,0 +1,1 @@
+//! The verbs as typed functions: copy, inspect, list tags, delete, serve.

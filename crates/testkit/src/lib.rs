@@ -1,0 +1,8 @@
+//! Test images, a scripted HTTP server, recording transports and the conformance suites.
+//!
+//! A development dependency only: nothing that ships uses it.
+
+pub mod conformance;
+pub mod image;
+pub mod memory;
+pub mod scripted;

@@ -1,0 +1,125 @@
+//! Blobs on their way: what is wanted, the bytes, and what became of them.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use dhow_model::{Digest, MediaType, Repository};
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt as _;
+
+/// The bytes of a blob.
+#[derive(Debug)]
+pub struct Blob {
+    /// The number of bytes, where it is known beforehand.
+    pub size: Option<u64>,
+    /// The bytes.
+    pub body: Body,
+}
+
+impl Blob {
+    /// Returns a blob that is in memory.
+    pub fn from_bytes(bytes: Bytes) -> Self {
+        Self {
+            size: Some(bytes.len() as u64),
+            body: Body::Bytes(bytes),
+        }
+    }
+
+    /// Returns a blob that arrives in pieces.
+    pub fn from_stream(size: Option<u64>, stream: BoxStream<'static, io::Result<Bytes>>) -> Self {
+        Self {
+            size,
+            body: Body::Stream(stream),
+        }
+    }
+}
+
+/// Where the bytes come from.
+pub enum Body {
+    /// From memory.
+    Bytes(Bytes),
+    /// Piece by piece. Dropping the stream abandons the transfer.
+    Stream(BoxStream<'static, io::Result<Bytes>>),
+}
+
+impl Body {
+    /// Returns the bytes as a stream, whatever they are.
+    pub fn into_stream(self) -> BoxStream<'static, io::Result<Bytes>> {
+        match self {
+            Self::Bytes(bytes) => futures_util::stream::once(async move { Ok(bytes) }).boxed(),
+            Self::Stream(stream) => stream,
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// Which bytes of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteRange {
+    /// All.
+    All,
+    /// From this offset (0-based) to the end.
+    From(u64),
+}
+
+/// A blob that the destination is to have.
+#[derive(Clone, Debug)]
+pub struct BlobWant {
+    /// The digest, unless it is known only when the last byte has been made.
+    pub digest: Option<Digest>,
+    /// The size in bytes, likewise.
+    pub size: Option<u64>,
+    /// The media type.
+    pub media_type: MediaType,
+    /// What the blob is in its image.
+    pub slot: Slot,
+    /// Repositories of the destination's registry that have the blob.
+    pub mount_from: Vec<Repository>,
+}
+
+/// What a blob is in its image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The config.
+    Config,
+    /// A layer, counted from the base (0-based).
+    Layer {
+        /// Its place.
+        index: usize,
+    },
+    /// Something else.
+    Other,
+}
+
+/// A blob that the destination has now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The digest under which it is there.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How it got there.
+    pub how: How,
+}
+
+/// How a blob got to the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Its bytes were sent.
+    Sent,
+    /// It was there.
+    Present,
+    /// The registry took it from another of its repositories.
+    Mounted,
+    /// The file system linked or cloned it.
+    Linked,
+}

@@ -1,0 +1,160 @@
+//! The waist of dhow: what every place that can hold images offers, and what the copy engine asks
+//! of it.
+//!
+//! A [`Transport`] is a scheme (`docker`, `oci`, `dir`) and parses names. A [`Location`] is one
+//! named place and opens it, as a [`Source`] to read from or a [`Sink`] to write to. A [`Catalog`]
+//! lists and deletes, where a transport has the notion. What a place can and cannot do is data
+//! ([`SourceCaps`], [`SinkCaps`]), so that all choices are made in one place, by the plan.
+
+mod blob;
+mod caps;
+mod error;
+mod policy;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dhow_model::{Descriptor, Digest, ImageManifest, RawManifest, Reference, Repository, Tag};
+use futures_core::stream::BoxStream;
+
+pub use blob::{Blob, BlobWant, Body, ByteRange, How, Placed, Slot};
+pub use caps::{LayerForm, ReuseScope, SinkCaps, SourceCaps};
+pub use error::{Error, Kind, ParseError, Retry};
+pub use policy::PolicyScopes;
+
+/// The result of everything that opens, reads or writes.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A scheme: `docker`, `oci`, `dir`, … Built once per endpoint with everything it needs inside.
+pub trait Transport: fmt::Debug + Send + Sync + 'static {
+    /// Returns the name that stands before the colon.
+    fn name(&self) -> &'static str;
+
+    /// Parses what follows `name:`. Does no I/O.
+    fn parse(&self, rest: &str) -> Result<Arc<dyn Location>, ParseError>;
+
+    /// Checks one key under `transports.<name>` of policy.json.
+    fn validate_policy_scope(&self, scope: &str) -> Result<(), ParseError>;
+}
+
+/// A place that can hold an image or an index. `Display` gives the transport-qualified name, such
+/// as `docker://quay.io/a/b:c`, without secrets.
+#[async_trait]
+pub trait Location: fmt::Debug + fmt::Display + Send + Sync + 'static {
+    /// Returns the name of the transport.
+    fn transport(&self) -> &'static str;
+
+    /// Returns the registry reference, for transports whose names are or carry one.
+    fn reference(&self) -> Option<&Reference>;
+
+    /// Returns the scopes under which policy.json is searched, the most specific first.
+    fn policy_scopes(&self) -> PolicyScopes;
+
+    /// Opens the place for reading.
+    async fn source(&self) -> Result<Arc<dyn Source>>;
+
+    /// Opens the place for writing. Nothing that is there already changes before
+    /// [`Sink::commit`], except that content-addressed blobs may be added.
+    async fn sink(&self) -> Result<Arc<dyn Sink>>;
+
+    /// Returns the catalog, where the transport has the notion.
+    fn catalog(&self) -> Option<&dyn Catalog> {
+        None
+    }
+}
+
+/// A place opened for reading.
+#[async_trait]
+pub trait Source: fmt::Debug + Send + Sync + 'static {
+    /// Returns the location this was opened from.
+    fn location(&self) -> &dyn Location;
+
+    /// Returns what this source can do.
+    fn caps(&self) -> SourceCaps;
+
+    /// Returns what the location names: bytes as stored, digest verified.
+    async fn root(&self) -> Result<RawManifest>;
+
+    /// Returns a manifest by digest, verified.
+    async fn manifest(&self, digest: &Digest) -> Result<RawManifest>;
+
+    /// Returns the bytes of a blob, or of the part of it in `range`. Not verified: the pipeline
+    /// verifies while it reads.
+    async fn blob(&self, blob: &Descriptor, range: ByteRange) -> Result<Blob>;
+
+    /// Returns the digest of the root, by a cheaper way than reading it where there is one.
+    async fn root_digest(&self) -> Result<Digest> {
+        Ok(self.root().await?.digest())
+    }
+
+    /// Returns the layers as this place holds them, where they differ from the manifest's.
+    async fn held_layers(&self, _manifest: &ImageManifest) -> Result<Option<Vec<Descriptor>>> {
+        Ok(None)
+    }
+
+    /// Returns the manifests that refer to `subject`.
+    async fn referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(Vec::new())
+    }
+}
+
+/// A place opened for writing.
+#[async_trait]
+pub trait Sink: fmt::Debug + Send + Sync + 'static {
+    /// Returns the location this was opened from.
+    fn location(&self) -> &dyn Location;
+
+    /// Returns what this sink takes.
+    fn caps(&self) -> &SinkCaps;
+
+    /// Returns the digest of what stands under the location's name at present, if that can be
+    /// known cheaply.
+    async fn present_root(&self) -> Result<Option<Digest>> {
+        Ok(None)
+    }
+
+    /// Makes a blob available without sending its bytes, if it is present already or can be
+    /// mounted or linked.
+    async fn reuse(&self, want: &BlobWant) -> Result<Option<Placed>>;
+
+    /// Returns whether a blob is there already, without changing anything; for plans that are only
+    /// printed. A blob that could be mounted counts as there.
+    async fn has(&self, want: &BlobWant) -> Result<bool>;
+
+    /// Reads the body to its end and stores it. After an error nothing is visible under the
+    /// digest.
+    async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed>;
+
+    /// Stores a manifest that is not the root: an image listed by the index. The root goes to
+    /// [`Sink::commit`]. An error of [`Kind::ManifestRejected`] invites the caller to offer another
+    /// format.
+    async fn put_manifest(&self, manifest: &RawManifest) -> Result<()>;
+
+    /// Stores the root and makes it visible under the location's name. The last call of a
+    /// successful copy. An error of [`Kind::ManifestRejected`] invites the caller to offer another
+    /// format.
+    async fn commit(&self, root: &RawManifest) -> Result<()>;
+}
+
+/// What to delete.
+#[derive(Clone, Debug)]
+pub enum Deletion {
+    /// What the location names: the manifest with all its tags, as skopeo does it.
+    Named,
+}
+
+/// Tags, repositories and deletion, where the transport has the notion.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Returns the repository whose tags are listed, as the output names it, if there is one.
+    fn repository(&self) -> Option<&Repository> {
+        None
+    }
+
+    /// Lists tags in the order in which the place gives them.
+    fn tags(&self) -> BoxStream<'_, Result<Tag>>;
+
+    /// Deletes.
+    async fn delete(&self, what: Deletion) -> Result<()>;
+}

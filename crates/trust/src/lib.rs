@@ -1,0 +1,1 @@
+//! Policy evaluation: may this image be used.

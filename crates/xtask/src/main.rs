@@ -1,0 +1,3 @@
+//! Project automation: demo, test, tidy, docs.
+
+fn main() {}
