@@ -1,5 +1,40 @@
-//! OCI distribution-spec client: hosts, auth, retry, resume, uploads, referrers.
+//! A client of registries: the OCI distribution-spec v1.1, on top of reqwest and rustls.
+//!
+//! A [`Session`] is what one process keeps: connections, tokens, and what it learnt of each host.
+//! An [`Endpoint`] is one side of a command, with its credentials and certificates; it gives a
+//! [`RepositoryClient`] for each repository. Every request goes through one
+//! [`Channel`](channel::Channel), which authenticates, follows redirects and tries again; nothing
+//! else in the program speaks to a registry.
+//!
+//! This crate knows nothing of images beyond the bytes of manifests, and nothing of copying.
 
-/// How one side of a command reaches registries.
-#[derive(Clone, Debug)]
-pub struct Endpoint {}
+mod answer;
+mod auth;
+mod blob;
+mod body;
+mod channel;
+mod endpoint;
+mod error;
+mod fault;
+mod feed;
+mod host;
+mod manifest;
+mod near;
+mod origin;
+mod proxy;
+mod referrers;
+mod repository;
+mod request;
+mod retry;
+mod session;
+mod tags;
+mod tls;
+mod upload;
+
+pub use blob::{BlobHead, BlobStream};
+pub use endpoint::{Access, Endpoint, EndpointOptions};
+pub use error::{Error, ErrorKind};
+pub use manifest::{ManifestHead, StoredManifest};
+pub use repository::{ManifestRef, RepositoryClient};
+pub use session::{Session, SessionOptions};
+pub use upload::{Content, Upload, UploadMethod, UploadStart, Uploaded};

@@ -1,1 +1,15 @@
-//! Byte pipelines: verification, compression detection, decoding and encoding.
+//! Byte pipelines: verification, detection of compression, and gzip compression.
+//!
+//! Streams of [`Bytes`](bytes::Bytes) in, streams out. Hashing of passing bytes happens in place;
+//! compression runs on a thread of its own between two bounded channels.
+
+mod detect;
+mod gzip;
+mod verify;
+
+/// Bytes on their way.
+pub use futures_core::stream::BoxStream;
+
+pub use detect::detect;
+pub use gzip::{GzipFacts, gzip};
+pub use verify::{Expectation, VerifyError, verify};

@@ -2,7 +2,7 @@
 
 use dhow_model::Repository;
 
-use crate::Secret;
+use crate::{AuthFiles, ConfigError, Secret};
 
 /// What a registry is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +37,16 @@ pub enum CredentialSource {
     /// These and no others: they were given on the command line. They are for the registry named
     /// there and for no other.
     Given(FoundCredentials),
+    /// Those in the files that `login` commands write.
+    Files(AuthFiles),
 }
 
 impl CredentialSource {
-    /// Returns what to show to the registry of `repository`.
-    pub fn find(&self, _repository: &Repository) -> FoundCredentials {
+    /// Returns what to show to the registry of `repository`. Reads files.
+    pub fn find(&self, repository: &Repository) -> Result<FoundCredentials, ConfigError> {
         match self {
-            Self::Given(found) => found.clone(),
+            Self::Given(found) => Ok(found.clone()),
+            Self::Files(files) => files.find(repository),
         }
     }
 }

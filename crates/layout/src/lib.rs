@@ -1,1 +1,19 @@
-//! An OCI image layout directory as a store: index, blobs, locks.
+//! An OCI image layout directory as a store (OCI image-spec, *Image Layout*): `index.json`,
+//! `oci-layout` and `blobs/<algorithm>/<hex>`.
+//!
+//! Everything is synchronous. Files appear under their final names complete or not at all;
+//! `index.json` is changed under an exclusive lock on the directory, so that any number of
+//! processes can write into one layout at once.
+
+mod blobs;
+mod directory;
+mod error;
+mod gc;
+mod index;
+mod lock;
+
+pub use blobs::BlobWriter;
+pub use directory::Layout;
+pub use error::Error;
+pub use index::LayoutIndex;
+pub use lock::Lock;

@@ -6,19 +6,27 @@
 //! them.
 
 mod annotations;
+mod choose;
+mod config;
+pub mod convert;
 mod descriptor;
 mod digest;
+mod fields;
+pub mod json;
 pub mod manifest;
 mod media_type;
-mod platform;
+pub mod platform;
 mod raw;
 mod reference;
+mod timestamp;
 
 pub use annotations::Annotations;
+pub use config::{ContainerConfig, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use manifest::{ImageManifest, Index};
 pub use media_type::{Compression, ManifestKind, MediaType};
-pub use platform::{Platform, PlatformWish};
+pub use platform::{Platform, PlatformError, PlatformWish};
 pub use raw::{Admitted, ManifestError, RawManifest};
 pub use reference::{Reference, ReferenceError, Repository, Tag};
+pub use timestamp::Timestamp;

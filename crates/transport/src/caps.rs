@@ -28,6 +28,8 @@ pub struct SinkCaps {
     pub foreign_layers: bool,
     /// It takes an index that lists manifests which are not stored with it.
     pub sparse_index: bool,
+    /// It checks digest and size of what it stores itself, so that nobody else need hash it.
+    pub verifies: bool,
     /// Where blobs that are placed once can be reused.
     pub scope: ReuseScope,
 }

@@ -88,10 +88,36 @@ impl Error {
     pub fn file(what: &str, path: &std::path::Path, source: std::io::Error) -> Self {
         let kind = match source.kind() {
             std::io::ErrorKind::NotFound => Kind::NotFound,
-            std::io::ErrorKind::PermissionDenied => Kind::Denied,
             _ => Kind::Io,
         };
-        Self::new(kind, format!("cannot {what} `{}`", path.display())).caused_by(source)
+        let hint = match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Some("free space there, or name another place")
+            }
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                Some("name a place that you may use, or change its permissions")
+            }
+            _ => None,
+        };
+        let error = Self::new(kind, format!("cannot {what} `{}`", path.display())).caused_by(source);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
+    /// Returns the error that a stream of bytes carried: an [`Error`] that travelled inside an
+    /// [`std::io::Error`], or a broken transfer that may succeed when tried again.
+    pub fn from_stream(error: std::io::Error) -> Self {
+        let kind = error.kind();
+        match error.into_inner().map(|inner| inner.downcast::<Self>()) {
+            Some(Ok(error)) => *error,
+            Some(Err(other)) if kind == std::io::ErrorKind::InvalidData => {
+                Self::new(Kind::Invalid, other.to_string())
+            }
+            Some(Err(other)) => Self::new(Kind::Io, other.to_string()).retryable(None),
+            None => Self::new(Kind::Io, std::io::Error::from(kind).to_string()).retryable(None),
+        }
     }
 
     /// Adds the cause.

@@ -1,6 +1,11 @@
 //! The transports, one module each, and the table of them.
 
-use std::fmt;
+pub mod dir;
+pub mod docker;
+mod file_blob;
+pub mod oci;
+mod path_scopes;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,4 +21,60 @@ pub struct Parts {
     pub shared_blob_dir: Option<PathBuf>,
     /// Where big temporary files go.
     pub tmp: PathBuf,
+}
+
+/// The transports of one side of a command.
+#[derive(Clone, Debug)]
+pub struct Transports(Vec<Arc<dyn Transport>>);
+
+/// Returns all transports, in alphabetical order.
+pub fn standard(parts: &Parts) -> Transports {
+    Transports(vec![
+        Arc::new(dir::Dir::new()),
+        Arc::new(docker::Docker::new(parts.endpoint.clone())),
+        Arc::new(oci::Oci::new(parts.shared_blob_dir.clone())),
+    ])
+}
+
+impl Transports {
+    /// Parses `transport:rest`.
+    pub fn parse(&self, name: &str) -> Result<Arc<dyn Location>, ParseError> {
+        let shown = name.escape_debug();
+        let Some((transport, rest)) = name.split_once(':') else {
+            let error = ParseError::new(format!(
+                "invalid image name `{shown}`, expected colon-separated transport:reference"
+            ));
+            return Err(error.hint(format!(
+                "for an image in a registry write `docker://{shown}`"
+            )));
+        };
+        match self.0.iter().find(|known| known.name() == transport) {
+            Some(known) => known.parse(rest),
+            None => Err(ParseError::new(format!(
+                "invalid image name `{shown}`, unknown transport `{}`",
+                transport.escape_debug()
+            ))
+            .hint(format!("the transports are {}", self.names().join(", ")))),
+        }
+    }
+
+    /// Returns the names, in order.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|transport| transport.name()).collect()
+    }
+}
+
+/// Classifies what is wrong with a manifest.
+pub(crate) fn manifest_error(error: dhow_model::ManifestError) -> dhow_transport::Error {
+    use dhow_model::ManifestError;
+    use dhow_transport::{Error, Kind};
+    let kind = match &error {
+        ManifestError::Digest { .. } => Kind::DigestMismatch,
+        _ => Kind::Invalid,
+    };
+    let message = error.to_string();
+    match error {
+        ManifestError::Malformed { source, .. } => Error::new(kind, message).caused_by(source),
+        _ => Error::new(kind, message),
+    }
 }

@@ -1,0 +1,161 @@
+//! What a broken connection means: an error with a kind, for whatever reqwest reports.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use url::Url;
+
+use crate::host::Host;
+use crate::origin::redacted;
+use crate::tls;
+use crate::{Error, ErrorKind};
+
+/// The innermost cause of a fault. The layers above it say nothing that a user can act on.
+#[derive(Debug)]
+struct Cause(String);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Cause {}
+
+/// Returns the error for a request that got no answer.
+pub(crate) fn no_answer(error: reqwest::Error, url: &Url, host: &Host) -> Error {
+    // The URL can carry a signature in its query.
+    let error = error.without_url();
+    let authority = authority(url);
+    if let Some(found) = tls::find_error(&error) {
+        return tls_fault(found, &authority, host);
+    }
+    if error.is_timeout() {
+        return Error::new(
+            ErrorKind::Timeout,
+            format!("`{authority}` did not answer in time"),
+        )
+        .retryable(None);
+    }
+    let cause = Cause(innermost(&error));
+    if error.is_builder() {
+        return Error::new(ErrorKind::Bug, "a request cannot be built").caused_by(cause);
+    }
+    let message = if error.is_connect() {
+        format!("`{authority}` cannot be reached")
+    } else {
+        format!("the connection to `{authority}` broke")
+    };
+    let unknown_name = error.is_dns();
+    let fault = Error::new(ErrorKind::Unreachable, message).caused_by(cause);
+    if unknown_name {
+        // COMPAT(skopeo): a name that does not exist is not tried again.
+        return fault;
+    }
+    fault.retryable(None)
+}
+
+/// Returns the error for an answer whose body broke off.
+pub(crate) fn broken_body(error: reqwest::Error, url: &Url) -> Error {
+    let cause = Cause(innermost(&error.without_url()));
+    Error::new(
+        ErrorKind::Unreachable,
+        format!("the answer of `{}` broke off", redacted(url)),
+    )
+    .caused_by(cause)
+    .retryable(None)
+}
+
+/// Returns whether a host that did not answer in https may speak plain http.
+pub(crate) fn may_be_plain(error: &reqwest::Error) -> bool {
+    match tls::find_error(error) {
+        // Whoever sends an alert speaks TLS.
+        Some(rustls::Error::InvalidMessage(_)) => true,
+        Some(_) => false,
+        None => !error.is_dns() && !error.is_builder(),
+    }
+}
+
+fn tls_fault(error: &rustls::Error, authority: &str, host: &Host) -> Error {
+    match error {
+        rustls::Error::InvalidCertificate(wrong) => {
+            let fault = Error::new(
+                ErrorKind::Untrusted,
+                format!("the certificate of `{authority}` is not trusted"),
+            )
+            .caused_by(Cause(tls::explain(wrong)));
+            fault.hint(trust_hint(host))
+        }
+        rustls::Error::InvalidMessage(_) => Error::new(
+            ErrorKind::Unreachable,
+            format!("`{authority}` does not speak https"),
+        )
+        .caused_by(Cause(error.to_string()))
+        .hint("pass --tls-verify=false if this registry speaks plain http (--src-tls-verify or --dest-tls-verify for one side)"),
+        rustls::Error::AlertReceived(_) => Error::new(
+            ErrorKind::Untrusted,
+            format!("`{authority}` refused the TLS connection"),
+        )
+        .caused_by(Cause(error.to_string())),
+        other => Error::new(
+            ErrorKind::Unreachable,
+            format!("no TLS connection to `{authority}` can be made"),
+        )
+        .caused_by(Cause(other.to_string())),
+    }
+}
+
+fn trust_hint(host: &Host) -> String {
+    let registry = host.registry();
+    let trust = host.trust();
+    let place = match trust.as_deref() {
+        Some(trust) => match (&trust.dir, trust.looked_in.as_slice()) {
+            (Some(dir), _) => format!(
+                "put the CA certificate as a `.crt` file into `{}`, where others were found",
+                dir.display()
+            ),
+            (None, [first, ..]) => {
+                let all: Vec<_> = trust
+                    .looked_in
+                    .iter()
+                    .map(|dir| format!("`{}`", dir.display()))
+                    .collect();
+                format!(
+                    "put the CA certificate into `{}/ca.crt` (looked in {})",
+                    first.display(),
+                    all.join(", ")
+                )
+            }
+            (None, []) => "name a directory with the CA certificate".to_owned(),
+        },
+        None => "name a directory with the CA certificate".to_owned(),
+    };
+    format!(
+        "to trust `{registry}`, {place}, or pass --cert-dir DIR; --tls-verify=false turns \
+         verification off"
+    )
+}
+
+/// Returns host and port.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut deepest = error;
+    loop {
+        let wrapped = deepest
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|wrapped| wrapped as &(dyn StdError + 'static));
+        match wrapped.or_else(|| deepest.source()) {
+            Some(next) => deepest = next,
+            None => return deepest.to_string(),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What a session knows of one host: whether it speaks https, its connections, the challenges it
+//! gave, and which uploads it takes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use reqwest::Client;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::auth::Challenge;
+use crate::tls::{self, Trust};
+use crate::{Error, ErrorKind, Session};
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the kernel waits for data to be acknowledged before it calls a connection dead.
+const DEAD_AFTER: Duration = Duration::from_mins(1);
+
+/// What tells hosts apart: the same registry with other certificates is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostKey {
+    /// As users name it: host and optional port.
+    pub(crate) registry: String,
+    pub(crate) verify: bool,
+    pub(crate) cert_dir: Option<PathBuf>,
+}
+
+/// Which connections a request uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Small requests: HTTP/2 where the server has it.
+    Small,
+    /// Blobs: HTTP/1.1, because one HTTP/2 connection is one TCP window for all transfers.
+    Bulk,
+}
+
+/// http or https.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+/// One host.
+pub(crate) struct Host {
+    pub(crate) key: HostKey,
+    scheme: OnceLock<Scheme>,
+    /// Held by the request that finds out the scheme.
+    pub(crate) deciding: tokio::sync::Mutex<()>,
+    plain: OnceLock<Client>,
+    secure: OnceCell<Secure>,
+    challenges: Mutex<HashMap<String, Challenge>>,
+    uploads: UploadFacts,
+}
+
+struct Secure {
+    small: Client,
+    bulk: Client,
+    trust: Arc<Trust>,
+}
+
+/// Which uploads a host has refused.
+#[derive(Debug, Default)]
+pub(crate) struct UploadFacts {
+    put_refused: AtomicBool,
+    needs_chunks: AtomicBool,
+}
+
+impl UploadFacts {
+    /// Returns whether the host refused a PUT that carried a whole blob.
+    pub(crate) fn put_refused(&self) -> bool {
+        self.put_refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refuse_put(&self) {
+        self.put_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the host refused a request because it was too large.
+    pub(crate) fn needs_chunks(&self) -> bool {
+        self.needs_chunks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn need_chunks(&self) {
+        self.needs_chunks.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Host {
+    pub(crate) fn new(key: HostKey) -> Self {
+        let scheme = OnceLock::new();
+        if key.verify {
+            // Cannot fail: the cell is new.
+            let _ = scheme.set(Scheme::Https);
+        }
+        Self {
+            key,
+            scheme,
+            deciding: tokio::sync::Mutex::new(()),
+            plain: OnceLock::new(),
+            secure: OnceCell::new(),
+            challenges: Mutex::default(),
+            uploads: UploadFacts::default(),
+        }
+    }
+
+    /// Returns the name of the registry, as users write it.
+    pub(crate) fn registry(&self) -> &str {
+        &self.key.registry
+    }
+
+    /// Returns the scheme, once it is known.
+    pub(crate) fn scheme(&self) -> Option<Scheme> {
+        self.scheme.get().copied()
+    }
+
+    pub(crate) fn decide(&self, scheme: Scheme) {
+        let _ = self.scheme.set(scheme);
+    }
+
+    /// Returns the root of the registry's API.
+    pub(crate) fn base(&self, scheme: Scheme) -> Result<Url, Error> {
+        let host = match self.registry() {
+            "docker.io" => "registry-1.docker.io",
+            other => other,
+        };
+        let scheme = match scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        Url::parse(&format!("{scheme}://{host}/")).map_err(|source| {
+            Error::new(
+                ErrorKind::Settings,
+                format!("`{}` is not the name of a registry", self.registry()),
+            )
+            .caused_by(source)
+        })
+    }
+
+    pub(crate) fn uploads(&self) -> &UploadFacts {
+        &self.uploads
+    }
+
+    /// Returns the challenge that the host gave for a repository.
+    pub(crate) fn challenge(&self, repository: &str) -> Option<Challenge> {
+        self.lock_challenges().get(repository).cloned()
+    }
+
+    pub(crate) fn remember_challenge(&self, repository: &str, challenge: Challenge) {
+        self.lock_challenges()
+            .insert(repository.to_owned(), challenge);
+    }
+
+    fn lock_challenges(&self) -> std::sync::MutexGuard<'_, HashMap<String, Challenge>> {
+        self.challenges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the connections for `url`. Certificates are read when the first https request
+    /// needs them.
+    pub(crate) async fn client(
+        &self,
+        session: &Session,
+        url: &Url,
+        lane: Lane,
+    ) -> Result<Client, Error> {
+        if url.scheme() == "http" {
+            if let Some(client) = self.plain.get() {
+                return Ok(client.clone());
+            }
+            let client = build(session, tls::nothing_trusted()?, Lane::Bulk)?;
+            return Ok(self.plain.get_or_init(|| client).clone());
+        }
+        let secure = self.secure.get_or_try_init(|| self.secure(session)).await?;
+        Ok(match lane {
+            Lane::Small => secure.small.clone(),
+            Lane::Bulk => secure.bulk.clone(),
+        })
+    }
+
+    /// Returns where trust in the host's certificate comes from, once certificates were read.
+    pub(crate) fn trust(&self) -> Option<Arc<Trust>> {
+        self.secure.get().map(|secure| secure.trust.clone())
+    }
+
+    async fn secure(&self, session: &Session) -> Result<Secure, Error> {
+        let key = self.key.clone();
+        let environment = session.environment().clone();
+        let loading = tokio::task::spawn_blocking(move || tls::load(&environment, &key));
+        let (config, trust) = loading.await.map_err(|source| {
+            Error::new(ErrorKind::Bug, "reading certificates was interrupted").caused_by(source)
+        })??;
+        let mut small = config.clone();
+        small.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut bulk = config;
+        bulk.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Secure {
+            small: build(session, small, Lane::Small)?,
+            bulk: build(session, bulk, Lane::Bulk)?,
+            trust: Arc::new(trust),
+        })
+    }
+}
+
+fn build(session: &Session, tls: rustls::ClientConfig, lane: Lane) -> Result<Client, Error> {
+    let proxies = session.proxies().clone();
+    let builder = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .proxy(reqwest::Proxy::custom(move |url| proxies.proxy(url)))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .user_agent(session.user_agent().clone())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(Duration::from_secs(30))
+        .tcp_user_timeout(DEAD_AFTER)
+        .tcp_nodelay(true);
+    let builder = match lane {
+        Lane::Small => builder,
+        Lane::Bulk => builder.http1_only(),
+    };
+    builder.build().map_err(|source| {
+        Error::new(
+            ErrorKind::Settings,
+            "no connections can be made with these settings",
+        )
+        .caused_by(source)
+    })
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("key", &self.key)
+            .field("scheme", &self.scheme)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! The layout directory: where things are, and the two small files.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use dhow_model::{Digest, RawManifest};
+
+use crate::{BlobWriter, Error, LayoutIndex, Lock};
+
+/// A layout directory, which need not exist before the first write.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    path: PathBuf,
+    blobs: PathBuf,
+}
+
+impl Layout {
+    /// The largest `index.json` that is read, in bytes. A hundred thousand tags fit.
+    pub const MAX_INDEX_SIZE: u64 = 64 * 1024 * 1024;
+
+    /// Names a layout. Nothing is touched.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let blobs = path.join("blobs");
+        Self { path, blobs }
+    }
+
+    /// Names a layout whose blobs are in another directory, shared with other layouts.
+    pub fn with_shared_blobs(path: impl Into<PathBuf>, blobs: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            blobs: blobs.into(),
+        }
+    }
+
+    /// Returns the directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the directory that holds `sha256/` and `sha512/`.
+    pub fn blobs_path(&self) -> &Path {
+        &self.blobs
+    }
+
+    /// Returns where a blob is, or would be.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs
+            .join(digest.algorithm().name())
+            .join(digest.hex())
+    }
+
+    /// Returns the size in bytes of a blob that is there. With `expected`, a blob of another size
+    /// counts as absent: somebody else's broken copy must not be taken for the real one.
+    pub fn blob_size(&self, digest: &Digest, expected: Option<u64>) -> Option<u64> {
+        let metadata = fs::metadata(self.blob_path(digest)).ok()?;
+        let size = metadata.len();
+        (metadata.is_file() && expected.is_none_or(|expected| expected == size)).then_some(size)
+    }
+
+    /// Opens a blob for reading.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File, Error> {
+        let path = self.blob_path(digest);
+        File::open(&path).map_err(|error| Error::io("open", &path, error))
+    }
+
+    /// Reads a manifest, whose bytes the caller still has to verify.
+    pub fn read_manifest(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let path = self.blob_path(digest);
+        read_bounded(&path, RawManifest::MAX_SIZE as u64)
+            .map_err(|error| Error::io("read", &path, error))
+    }
+
+    /// Starts a blob. Nothing is visible before [`BlobWriter::finish`].
+    pub fn create_blob(&self, size: Option<u64>) -> Result<BlobWriter, Error> {
+        self.create_directories()?;
+        BlobWriter::create(&self.blobs, size)
+    }
+
+    /// Stores a small blob.
+    pub fn put_blob(&self, digest: &Digest, data: &[u8]) -> Result<(), Error> {
+        if self.blob_size(digest, Some(data.len() as u64)).is_some() {
+            return Ok(());
+        }
+        let mut writer = self.create_blob(Some(data.len() as u64))?;
+        writer.write(data)?;
+        writer.finish(digest)
+    }
+
+    /// Reads `index.json`.
+    pub fn read_index(&self) -> Result<LayoutIndex, Error> {
+        let path = self.index_path();
+        let bytes = read_bounded(&path, Self::MAX_INDEX_SIZE)
+            .map_err(|error| Error::io("open", &path, error))?;
+        LayoutIndex::parse(&bytes).map_err(|why| Error::Index { path, why })
+    }
+
+    /// Changes `index.json` while nobody else does: reads it (or starts an empty one), applies
+    /// `change`, and puts the new file in the old one's place in one step.
+    pub fn update_index<T>(
+        &self,
+        change: impl FnOnce(&mut LayoutIndex) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.create_directories()?;
+        let _lock = self.lock_index()?;
+        let mut index = match self.read_index() {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                LayoutIndex::empty()
+            }
+            other => other?,
+        };
+        let result = change(&mut index)?;
+        let marker = self.path.join("oci-layout");
+        if !marker.exists() {
+            replace_file(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        replace_file(&self.index_path(), &index.to_bytes())?;
+        Ok(result)
+    }
+
+    /// Keeps garbage collection away while blobs are placed that no index lists yet.
+    pub fn lock_for_writing(&self) -> Result<Lock, Error> {
+        self.create_directories()?;
+        Lock::shared(&self.path)
+    }
+
+    /// Serializes changes of `index.json`. Not the handle of [`Layout::lock_for_writing`]: a
+    /// writer that holds that one must be able to commit.
+    fn lock_index(&self) -> Result<Lock, Error> {
+        Lock::exclusive(&self.path.join("blobs"))
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.path.join("index.json")
+    }
+
+    fn create_directories(&self) -> Result<(), Error> {
+        for directory in [&self.path.join("blobs"), &self.blobs.join("sha256")] {
+            fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts `data` in the place of `path`, complete and durable, or leaves what was there.
+fn replace_file(path: &Path, data: &[u8]) -> Result<(), Error> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let wrap = |error| Error::io("write", path, error);
+    let mut file = tempfile::Builder::new()
+        .prefix(".dhow-")
+        .tempfile_in(directory)
+        .map_err(wrap)?;
+    file.write_all(data).map_err(wrap)?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))
+        .map_err(wrap)?;
+    file.as_file().sync_all().map_err(wrap)?;
+    file.persist(path).map_err(|error| wrap(error.error))?;
+    sync_directory(directory);
+    Ok(())
+}
+
+/// Makes a rename in `directory` durable. Some file systems refuse to; the data itself is safe.
+pub(crate) fn sync_directory(directory: &Path) {
+    if let Ok(handle) = File::open(directory) {
+        drop(handle.sync_all());
+    }
+}
+
+fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it is larger than {limit} bytes"),
+        ));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,148 @@
+//! A place under test, and the small steps that the cases are made of.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dhow_model::{Descriptor, ManifestKind};
+use dhow_transport::{
+    Blob, BlobWant, ByteRange, Error, Location, Result, Sink, SinkCaps, Slot, Source,
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::image::{ImageSpec, SampleImage};
+
+/// A place that holds nothing at first: a directory, a repository.
+pub struct Place {
+    locate: Box<Locate>,
+    named: bool,
+    _keep: Box<dyn Any + Send + Sync>,
+}
+
+type Locate = dyn Fn(&str) -> Arc<dyn Location> + Send + Sync;
+
+impl Place {
+    /// Returns a place that holds many images, each under a name. `locate` gives the location of
+    /// a name; `keep` lives as long as the place.
+    pub fn named(
+        locate: impl Fn(&str) -> Arc<dyn Location> + Send + Sync + 'static,
+        keep: impl Any + Send + Sync,
+    ) -> Self {
+        Self {
+            locate: Box::new(locate),
+            named: true,
+            _keep: Box::new(keep),
+        }
+    }
+
+    /// Returns a place that holds one image.
+    pub fn single(location: Arc<dyn Location>, keep: impl Any + Send + Sync) -> Self {
+        Self {
+            locate: Box::new(move |_| location.clone()),
+            named: false,
+            _keep: Box::new(keep),
+        }
+    }
+
+    /// Returns whether it holds many images.
+    pub fn has_names(&self) -> bool {
+        self.named
+    }
+
+    /// Returns the location of a name, which is ignored where there are none.
+    pub fn location(&self, name: &str) -> Arc<dyn Location> {
+        (self.locate)(name)
+    }
+
+    /// Opens a name for writing.
+    pub async fn sink(&self, name: &str) -> Arc<dyn Sink> {
+        self.location(name).sink().await.expect("the place opens")
+    }
+
+    /// Opens a name for reading.
+    pub async fn source(&self, name: &str) -> Arc<dyn Source> {
+        self.location(name).source().await.expect("the place opens")
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Place({})", self.location("name"))
+    }
+}
+
+/// Returns a spec of a kind that the sink takes.
+pub(super) fn taken(caps: &SinkCaps, seed: u64) -> ImageSpec {
+    if caps.accepts(ManifestKind::OciManifest) {
+        ImageSpec::oci(seed)
+    } else {
+        ImageSpec::docker2(seed)
+    }
+}
+
+/// Returns what to ask a sink for, with digest and size.
+pub fn want(blob: &Descriptor) -> BlobWant {
+    BlobWant {
+        digest: Some(blob.digest),
+        size: Some(blob.size),
+        media_type: blob.media_type.clone(),
+        slot: Slot::Other,
+        mount_from: Vec::new(),
+    }
+}
+
+/// Returns `bytes` as a blob that arrives in pieces of uneven size, of known size.
+pub fn pieces(bytes: &Bytes) -> Blob {
+    let mut rest = bytes.clone();
+    let mut cut = Vec::new();
+    let mut length = 1;
+    while !rest.is_empty() {
+        cut.push(Ok::<_, io::Error>(rest.split_to(length.min(rest.len()))));
+        length = (length * 7 + 3) % 60_000 + 1;
+    }
+    Blob::from_stream(Some(bytes.len() as u64), stream::iter(cut).boxed())
+}
+
+/// Stores all blobs and members of an image and commits its root.
+pub async fn store(sink: &dyn Sink, image: &SampleImage) -> Result<()> {
+    for (descriptor, bytes) in &image.blobs {
+        sink.put_blob(&want(descriptor), Blob::from_bytes(bytes.clone()))
+            .await?;
+    }
+    for manifest in &image.manifests {
+        sink.put_manifest(manifest).await?;
+    }
+    sink.commit(&image.root).await
+}
+
+/// Reads a blob to its end.
+pub async fn content(source: &dyn Source, blob: &Descriptor, range: ByteRange) -> Result<Bytes> {
+    let blob = source.blob(blob, range).await?;
+    let mut all = Vec::new();
+    let mut body = blob.body.into_stream();
+    while let Some(piece) = body.try_next().await.map_err(Error::from_stream)? {
+        all.extend_from_slice(&piece);
+    }
+    if let Some(size) = blob.size {
+        assert_eq!(size, all.len() as u64, "the size promised is that received");
+    }
+    Ok(Bytes::from(all))
+}
+
+/// Asserts that the source holds exactly this image.
+pub async fn stored(source: &dyn Source, image: &SampleImage) {
+    let root = source.root().await.expect("the root is read");
+    assert_eq!(root, image.root);
+    let digest = source.root_digest().await.expect("the digest is read");
+    assert_eq!(digest, image.root.digest());
+    for manifest in &image.manifests {
+        let read = source.manifest(&manifest.digest()).await;
+        assert_eq!(read.expect("the member is read"), *manifest);
+    }
+    for (descriptor, bytes) in &image.blobs {
+        let read = content(source, descriptor, ByteRange::All).await;
+        assert_eq!(read.expect("the blob is read"), *bytes);
+    }
+}

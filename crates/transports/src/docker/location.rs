@@ -1,0 +1,214 @@
+//! Names of images in registries: `docker://REPOSITORY[:TAG|@DIGEST]`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dhow_client::{Access, Endpoint, ErrorKind, ManifestRef};
+use dhow_model::{Reference, Repository, Tag};
+use dhow_transport::{
+    Catalog, Deletion, Error, Kind, Location, ParseError, PolicyScopes, Result, Sink, Source,
+    Transport,
+};
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt as _;
+
+use super::error::convert;
+use super::sink::DockerSink;
+use super::source::DockerSource;
+
+/// COMPAT(skopeo): stands for "no tag": the image is stored under its digest alone.
+const UNKNOWN_DIGEST: &str = "@@unknown-digest@@";
+
+/// The transport `docker`.
+#[derive(Clone, Debug)]
+pub struct Docker {
+    endpoint: Endpoint,
+}
+
+/// An image in a registry.
+#[derive(Clone, Debug)]
+pub(super) struct DockerLocation {
+    pub(super) endpoint: Endpoint,
+    /// With the default tag, unless the image has no name but its digest.
+    pub(super) reference: Reference,
+    /// Whether tag and digest were left out by the user.
+    bare: bool,
+    /// Whether the image is to be stored without a tag.
+    unnamed: bool,
+}
+
+impl Docker {
+    /// Returns the transport for one side of a command.
+    pub const fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint }
+    }
+}
+
+impl Transport for Docker {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn parse(&self, rest: &str) -> Result<Arc<dyn Location>, ParseError> {
+        let Some(name) = rest.strip_prefix("//") else {
+            return Err(ParseError::new(format!(
+                "docker: image reference {rest} does not start with //"
+            ))
+            .hint(format!("write `docker://{}`", rest.trim_start_matches('/'))));
+        };
+        let (name, unnamed) = match name.strip_suffix(UNKNOWN_DIGEST) {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let written = Reference::parse(name).map_err(|error| ParseError::new(error.to_string()))?;
+        if written.tag.is_some() && written.digest.is_some() {
+            return Err(ParseError::new(
+                "Docker references with both a tag and digest are currently not supported",
+            )
+            .hint("leave out the tag: the digest names the image exactly"));
+        }
+        let bare = written.tag.is_none() && written.digest.is_none();
+        if unnamed && !bare {
+            return Err(ParseError::new(format!(
+                "`{UNKNOWN_DIGEST}` stands behind a name without tag and digest"
+            )));
+        }
+        let reference = if unnamed {
+            written
+        } else {
+            written.with_default_tag()
+        };
+        Ok(Arc::new(DockerLocation {
+            endpoint: self.endpoint.clone(),
+            reference,
+            bare,
+            unnamed,
+        }))
+    }
+
+    /// Checks a scope: a registry, a repository or a part of its path, an image, or a wildcard
+    /// domain.
+    fn validate_policy_scope(&self, scope: &str) -> Result<(), ParseError> {
+        // COMPAT(skopeo): anything is taken, because any host and path could be meant.
+        let _ = scope;
+        Ok(())
+    }
+}
+
+impl DockerLocation {
+    /// Returns how the manifest is named, unless it has no name.
+    pub(super) fn manifest(&self) -> Option<ManifestRef> {
+        match (&self.reference.digest, &self.reference.tag) {
+            (Some(digest), _) => Some(ManifestRef::Digest(*digest)),
+            (None, Some(tag)) => Some(ManifestRef::Tag(tag.clone())),
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn repository(&self) -> &Repository {
+        &self.reference.repository
+    }
+}
+
+impl fmt::Display for DockerLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "docker://{}", self.reference)?;
+        if self.unnamed {
+            f.write_str(UNKNOWN_DIGEST)?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Location for DockerLocation {
+    fn transport(&self) -> &'static str {
+        "docker"
+    }
+
+    fn reference(&self) -> Option<&Reference> {
+        Some(&self.reference)
+    }
+
+    fn policy_scopes(&self) -> PolicyScopes {
+        let repository = self.repository().to_string();
+        let mut parents = vec![repository.clone()];
+        let mut rest = repository.as_str();
+        while let Some((parent, _)) = rest.rsplit_once('/') {
+            parents.push(parent.to_owned());
+            rest = parent;
+        }
+        // `*.b.c` for a host `a.b.c`, and `*.c`; without the port.
+        let mut host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+        while let Some((_, parent)) = host.split_once('.') {
+            parents.push(format!("*.{parent}"));
+            host = parent;
+        }
+        PolicyScopes {
+            identity: Some(self.reference.to_string()),
+            parents,
+        }
+    }
+
+    async fn source(&self) -> Result<Arc<dyn Source>> {
+        let Some(manifest) = self.manifest() else {
+            return Err(Error::unsupported(
+                "Docker reference without a tag or digest cannot be read",
+            ));
+        };
+        let client = self.endpoint.repository(self.repository(), Access::Pull);
+        Ok(Arc::new(DockerSource::new(self.clone(), client, manifest)))
+    }
+
+    async fn sink(&self) -> Result<Arc<dyn Sink>> {
+        let client = self.endpoint.repository(self.repository(), Access::Push);
+        Ok(Arc::new(DockerSink::new(self.clone(), client)))
+    }
+
+    fn catalog(&self) -> Option<&dyn Catalog> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Catalog for DockerLocation {
+    fn repository(&self) -> Option<&Repository> {
+        Some(&self.reference.repository)
+    }
+
+    fn tags(&self) -> BoxStream<'_, Result<Tag>> {
+        if !self.bare {
+            let error = Error::new(Kind::Invalid, "No tag or digest allowed in reference").hint(
+                format!("name the repository: docker://{}", self.repository()),
+            );
+            return futures_util::stream::iter([Err(error)]).boxed();
+        }
+        let client = self.endpoint.repository(self.repository(), Access::Pull);
+        client.tags().map(|tag| tag.map_err(convert)).boxed()
+    }
+
+    async fn delete(&self, what: Deletion) -> Result<()> {
+        let Deletion::Named = what;
+        let Some(manifest) = self.manifest() else {
+            return Err(Error::unsupported(
+                "Docker reference without a tag or digest cannot be deleted",
+            ));
+        };
+        let client = self.endpoint.repository(self.repository(), Access::Delete);
+        // COMPAT(skopeo): the digest of what the registry serves is deleted, with all its tags.
+        let found = client.manifest(&manifest).await.map_err(|error| {
+            let missing = error.kind() == ErrorKind::NotFound;
+            let error = convert(error);
+            if missing && error.hint_text().is_none() {
+                error.hint("list what is there with `list-tags`")
+            } else {
+                error
+            }
+        })?;
+        client
+            .delete_manifest(&found.digest())
+            .await
+            .map_err(convert)
+    }
+}

@@ -1,0 +1,11 @@
+//! `docker://`: images in registries.
+//!
+//! The requests are those of `dhow-client`; here they become a [`Source`](dhow_transport::Source),
+//! a [`Sink`](dhow_transport::Sink) and a [`Catalog`](dhow_transport::Catalog).
+
+mod error;
+mod location;
+mod sink;
+mod source;
+
+pub use location::Docker;

@@ -1,0 +1,170 @@
+//! Blobs in files: reading them as streams and writing streams into them, with the file work on
+//! blocking threads and a bounded number of pieces on the way.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+
+use bytes::Bytes;
+use dhow_layout::BlobWriter;
+use dhow_model::Digest;
+use dhow_transport::{Blob, Body, ByteRange, Error, How, Kind, Placed};
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+
+/// Reads an open file as a blob.
+pub(crate) async fn read(mut file: File, range: ByteRange) -> Result<Blob, Error> {
+    let open = move || {
+        let size = file.metadata()?.len();
+        let start = match range {
+            ByteRange::All => 0,
+            ByteRange::From(offset) => offset,
+        };
+        file.seek(SeekFrom::Start(start))?;
+        Ok::<_, io::Error>((file, size.saturating_sub(start)))
+    };
+    let (file, size) = blocking(open)
+        .await?
+        .map_err(|error| Error::new(Kind::Io, "cannot read a blob's file").caused_by(error))?;
+    let (sender, receiver) = mpsc::channel(DEPTH);
+    // Ends by itself: at the end of the file, or when the receiver is gone.
+    drop(tokio::task::spawn_blocking(move || {
+        send_pieces(file, &sender)
+    }));
+    let pieces = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    });
+    Ok(Blob::from_stream(Some(size), pieces.boxed()))
+}
+
+fn send_pieces(mut file: File, sender: &mpsc::Sender<io::Result<Bytes>>) {
+    loop {
+        let mut piece = vec![0; PIECE];
+        let result = match file.read(&mut piece) {
+            Ok(0) => return,
+            Ok(length) => {
+                piece.truncate(length);
+                Ok(Bytes::from(piece))
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let last = result.is_err();
+        if sender.blocking_send(result).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Stores `blob` through `writer`, under `expected` or under the digest it turns out to have.
+pub(crate) async fn store(
+    writer: BlobWriter,
+    expected: Option<Digest>,
+    blob: Blob,
+) -> Result<Placed, Error> {
+    let writer = match expected {
+        Some(digest) => writer.hashed_with(digest.algorithm()),
+        None => writer,
+    };
+    let finish = move |writer: BlobWriter| match expected {
+        Some(digest) => {
+            let size = writer.written();
+            writer.finish(&digest).map(|()| (digest, size))
+        }
+        None => writer.finish_as_is(),
+    };
+    let (digest, size) = write(writer, blob, finish).await?;
+    Ok(Placed {
+        digest,
+        size,
+        how: How::Sent,
+    })
+}
+
+/// Writes `blob` through `writer` on a blocking thread; `finish` makes it visible.
+async fn write<T: Send + 'static>(
+    mut writer: BlobWriter,
+    blob: Blob,
+    finish: impl FnOnce(BlobWriter) -> Result<T, dhow_layout::Error> + Send + 'static,
+) -> Result<T, Error> {
+    if let Body::Bytes(bytes) = blob.body {
+        return blocking(move || {
+            writer.write(&bytes)?;
+            finish(writer)
+        })
+        .await?
+        .map_err(layout_error);
+    }
+    let mut body = blob.body.into_stream();
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(DEPTH);
+    let (complete, is_complete) = tokio::sync::oneshot::channel::<()>();
+    let thread = tokio::task::spawn_blocking(move || {
+        while let Some(piece) = receiver.blocking_recv() {
+            writer.write(&piece)?;
+        }
+        // A channel that was closed because the transfer broke or was dropped is no end.
+        match is_complete.blocking_recv() {
+            Ok(()) => finish(writer).map(Some),
+            Err(_) => Ok(None),
+        }
+    });
+    let mut broken = None;
+    while let Some(piece) = body.next().await {
+        match piece {
+            Ok(piece) => {
+                // The thread is gone when it could not write: its result says why.
+                if sender.send(piece).await.is_err() {
+                    break;
+                }
+            }
+            Err(error) => {
+                broken = Some(error);
+                break;
+            }
+        }
+    }
+    match broken {
+        None => drop(complete.send(())),
+        Some(_) => drop(complete),
+    }
+    drop(sender);
+    let written = thread
+        .await
+        .map_err(|error| Error::new(Kind::Bug, "a writer is gone").caused_by(error))?;
+    match (written.map_err(layout_error)?, broken) {
+        (_, Some(error)) => Err(Error::from_stream(error)),
+        (Some(value), None) => Ok(value),
+        (None, None) => Err(Error::new(Kind::Bug, "a writer ended before its blob")),
+    }
+}
+
+/// Runs file work where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::new(Kind::Bug, "file work was cut off").caused_by(error))
+}
+
+/// Classifies what a layout says.
+pub(crate) fn layout_error(error: dhow_layout::Error) -> Error {
+    match &error {
+        dhow_layout::Error::Digest { .. } => Error::new(Kind::DigestMismatch, error.to_string()),
+        dhow_layout::Error::Size { .. } => Error::new(Kind::SizeMismatch, error.to_string()),
+        dhow_layout::Error::Index { .. } => Error::new(Kind::Invalid, error.to_string()),
+        dhow_layout::Error::Io { action, path, .. } => {
+            let (action, path) = (*action, path.clone());
+            match error {
+                dhow_layout::Error::Io { source, .. } => Error::file(action, &path, source),
+                other => Error::new(Kind::Io, other.to_string()),
+            }
+        }
+        _ => Error::new(Kind::Io, error.to_string()),
+    }
+}
+
+/// How many pieces wait between a file and the network.
+const DEPTH: usize = 3;
+
+/// The size of the pieces that are read from files, in bytes.
+const PIECE: usize = 256 * 1024;
