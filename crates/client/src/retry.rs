@@ -55,7 +55,8 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     } else {
         let date = DateTimeParser::new()
             .relaxed_weekday(true)
-            .parse_timestamp(text).ok()?;
+            .parse_timestamp(text)
+            .ok()?;
         Duration::try_from(date.duration_since(Timestamp::now())).ok()?
     };
     Some(asked.min(LONGEST_RETRY_AFTER))

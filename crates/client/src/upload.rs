@@ -10,10 +10,7 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dhow_model::{Digest, Repository};
-use futures_core::stream::BoxStream;
-use futures_util::stream::{self, StreamExt as _};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use url::{Url, form_urlencoded};
@@ -23,7 +20,7 @@ use crate::feed::Feed;
 use crate::host::Lane;
 use crate::repository::scope;
 use crate::request::{Request, RequestBody};
-use crate::{Access, Error, ErrorKind, RepositoryClient};
+use crate::{Access, Content, Error, ErrorKind, RepositoryClient, UploadMethod, Uploaded};
 
 /// The size of a chunk, in bytes, for registries that refuse larger requests.
 const CHUNK: u64 = 16 * 1024 * 1024;
@@ -52,56 +49,6 @@ pub struct Upload {
     committed: u64,
     method: UploadMethod,
     min_chunk: u64,
-}
-
-/// How the bytes of a blob are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum UploadMethod {
-    /// One PUT with the whole blob, where that is possible.
-    Put,
-    /// One PATCH, then an empty PUT.
-    Patch,
-    /// Several PATCHes, then an empty PUT.
-    Chunks,
-}
-
-/// A blob to be sent.
-pub struct Content {
-    /// The bytes.
-    pub bytes: BoxStream<'static, io::Result<Bytes>>,
-    /// Their number, if it is known.
-    pub size: Option<u64>,
-    /// Their digest; computed while they are sent if it is not known.
-    pub digest: Option<Digest>,
-}
-
-impl std::fmt::Debug for Content {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content")
-            .field("size", &self.size)
-            .field("digest", &self.digest)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Content {
-    /// Returns bytes that are in memory as a blob.
-    pub fn from_bytes(bytes: Bytes, digest: Option<Digest>) -> Self {
-        Self {
-            size: Some(bytes.len() as u64),
-            digest,
-            bytes: stream::iter([Ok(bytes)]).boxed(),
-        }
-    }
-}
-
-/// What a registry has stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uploaded {
-    /// The digest of the blob.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
 }
 
 impl RepositoryClient {

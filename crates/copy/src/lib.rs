@@ -1,12 +1,26 @@
-//! The copy engine: resolve → admit → survey → plan → transfer → assemble → publish, each a
+//! The copy engine: resolve → admit → plan → survey → transfer → assemble → publish, each a
 //! function from the value before it.
 //!
-//! The engine knows no concrete transport; it sees `Source`, `Sink` and their capabilities.
+//! The engine knows no concrete transport; it sees `Source`, `Sink` and their capabilities. The
+//! source is opened and its manifests are read before the destination is touched.
 
+mod admit;
+mod assemble;
+mod engine;
+mod error;
 mod events;
 mod job;
+mod plan;
+mod queue;
 mod report;
+mod resolve;
+mod run;
+mod survey;
+mod tap;
+mod transfer;
 
+pub use engine::Engine;
+pub use error::{Error, PlanError, Side};
 pub use events::{Event, Progress};
 pub use job::{Format, Job, Options, Select};
 pub use report::{PlanSummary, PlannedBlob, PlannedManifest, Report, Tally};

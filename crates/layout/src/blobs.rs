@@ -1,24 +1,21 @@
-//! Writing blobs: into a temporary file beside their final place, verified, then renamed.
+//! Writing blobs: into a temporary file beside their final place, verified, then named.
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
 
 use dhow_model::{Algorithm, Digest, Hasher};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
 
 use crate::Error;
 use crate::directory::sync_directory;
+use crate::temporary::Temporary;
 
 /// A blob on its way into the layout. Dropping it removes what was written.
 #[derive(Debug)]
 pub struct BlobWriter {
-    file: NamedTempFile,
-    directory: PathBuf,
+    file: Temporary,
     naming: Naming,
     hasher: Hasher,
     expected_size: Option<u64>,
@@ -27,22 +24,18 @@ pub struct BlobWriter {
 
 impl BlobWriter {
     pub(crate) fn create(blobs: &Path, size: Option<u64>) -> Result<Self, Error> {
-        remove_stale(blobs);
-        let file = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .tempfile_in(blobs)
+        let file = Temporary::create_in(blobs)
             .map_err(|error| Error::io("create a file in", blobs, error))?;
         if let Some(size) = size.filter(|size| *size > 0) {
             // Finds out that the disk is full before a long download, and keeps the file in one
             // piece. File systems without it go on without it.
-            let reserved = fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size);
+            let reserved = fallocate(file.file(), FallocateFlags::KEEP_SIZE, 0, size);
             if let Err(error @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
                 return Err(Error::io("reserve space in", blobs, error.into()));
             }
         }
         Ok(Self {
             file,
-            directory: blobs.to_owned(),
             naming: Naming::Nested,
             hasher: Hasher::new(Algorithm::Sha256),
             expected_size: size,
@@ -67,8 +60,9 @@ impl BlobWriter {
     /// Adds the next bytes.
     pub fn write(&mut self, data: &[u8]) -> Result<(), Error> {
         self.file
+            .file()
             .write_all(data)
-            .map_err(|error| Error::io("write", self.file.path(), error))?;
+            .map_err(|error| Error::io("write a file in", self.file.directory(), error))?;
         self.hasher.update(data);
         self.written += data.len() as u64;
         match self.expected_size {
@@ -86,8 +80,8 @@ impl BlobWriter {
     }
 
     /// Returns the file, for reading back what was written.
-    pub fn as_file(&self) -> &File {
-        self.file.as_file()
+    pub const fn as_file(&self) -> &File {
+        self.file.file()
     }
 
     /// Makes the blob visible under `digest`.
@@ -95,6 +89,7 @@ impl BlobWriter {
     /// # Errors
     /// When what was written has another digest or size; then nothing is visible.
     pub fn finish(self, digest: &Digest) -> Result<(), Error> {
+        self.check_size()?;
         let actual = self.hasher.clone().finish();
         if actual != *digest {
             return Err(Error::Digest {
@@ -108,36 +103,34 @@ impl BlobWriter {
     /// Makes the blob visible under the digest it turned out to have, and returns that and the
     /// size in bytes.
     pub fn finish_as_is(self) -> Result<(Digest, u64), Error> {
+        self.check_size()?;
         let written = self.written;
         let digest = self.hasher.clone().finish();
         self.place(&digest)?;
         Ok((digest, written))
     }
 
-    fn place(self, digest: &Digest) -> Result<(), Error> {
-        if let Some(expected) = self.expected_size.filter(|size| *size != self.written) {
-            return Err(Error::Size {
+    fn check_size(&self) -> Result<(), Error> {
+        match self.expected_size {
+            Some(expected) if expected != self.written => Err(Error::Size {
                 expected,
                 actual: self.written,
-            });
+            }),
+            _ => Ok(()),
         }
+    }
+
+    fn place(self, digest: &Digest) -> Result<(), Error> {
         let directory = match self.naming {
-            Naming::Nested => self.directory.join(digest.algorithm().name()),
-            Naming::Flat => self.directory.clone(),
+            Naming::Nested => self.file.directory().join(digest.algorithm().name()),
+            Naming::Flat => self.file.directory().to_owned(),
         };
         let path = directory.join(digest.hex());
         let wrap = |error| Error::io("write", &path, error);
         if digest.algorithm() != Algorithm::Sha256 {
             fs::create_dir_all(&directory).map_err(wrap)?;
         }
-        self.file
-            .as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))
-            .map_err(wrap)?;
-        self.file.as_file().sync_data().map_err(wrap)?;
-        self.file
-            .persist(&path)
-            .map_err(|error| wrap(error.error))?;
+        self.file.persist(&path, 0o644).map_err(wrap)?;
         sync_directory(&directory);
         Ok(())
     }
@@ -152,32 +145,59 @@ enum Naming {
     Flat,
 }
 
-/// Removes what killed processes left behind, once they cannot be writing any more.
-fn remove_stale(blobs: &Path) {
-    let Ok(entries) = fs::read_dir(blobs) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let old = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .is_ok_and(|modified| {
-                SystemTime::now()
-                    .duration_since(modified)
-                    .is_ok_and(|age| age > STALE_AFTER)
-            });
-        if old
-            && entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(TEMPORARY_PREFIX)
-        {
-            drop(fs::remove_file(entry.path()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Layout;
+
+    #[test]
+    fn a_blob_is_visible_when_it_is_whole_and_not_before() {
+        let place = tempfile::tempdir().unwrap();
+        let layout = Layout::new(place.path().join("layout"));
+        for digest in [
+            Digest::sha256(b"content"),
+            Digest::of(Algorithm::Sha512, b"content"),
+        ] {
+            let writer = layout.create_blob(Some(7)).unwrap();
+            let mut writer = writer.hashed_with(digest.algorithm());
+            writer.write(b"cont").unwrap();
+            writer.write(b"ent").unwrap();
+            assert_eq!(layout.blob_size(&digest, None), None);
+            writer.finish(&digest).unwrap();
+            assert_eq!(layout.blob_size(&digest, Some(7)), Some(7));
+        }
+    }
+
+    #[test]
+    fn wrong_content_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let layout = Layout::new(place.path());
+        let digest = Digest::sha256(b"content");
+        let write = |data: &[u8], size| {
+            let mut writer = layout.create_blob(size)?;
+            writer.write(data)?;
+            writer.finish(&digest)
+        };
+        assert!(matches!(write(b"contenT", None), Err(Error::Digest { .. })));
+        assert!(matches!(write(b"cont", Some(7)), Err(Error::Size { .. })));
+        assert!(matches!(
+            write(b"content+", Some(7)),
+            Err(Error::Size { .. })
+        ));
+        assert_eq!(layout.blob_size(&digest, None), None);
+    }
+
+    #[test]
+    fn a_broken_copy_is_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let layout = Layout::new(place.path());
+        let digest = Digest::sha256(b"content");
+        layout.put_blob(&digest, b"content").unwrap();
+        for broken in [b"cut".as_slice(), b"CONTENT"] {
+            fs::write(layout.blob_path(&digest), broken).unwrap();
+            layout.put_blob(&digest, b"content").unwrap();
+            let read = fs::read(layout.blob_path(&digest)).unwrap();
+            assert_eq!(read, b"content");
         }
     }
 }
-
-const TEMPORARY_PREFIX: &str = ".dhow-blob-";
-
-/// A file that nobody has written to for this long belongs to a process that is gone.
-const STALE_AFTER: Duration = Duration::from_hours(24);

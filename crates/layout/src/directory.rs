@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use dhow_model::{Digest, RawManifest};
+use rustix::fs::{Mode, OFlags};
 
+use crate::temporary::Temporary;
 use crate::{BlobWriter, Error, LayoutIndex, Lock};
 
 /// A layout directory, which need not exist before the first write.
@@ -63,7 +65,7 @@ impl Layout {
     /// Opens a blob for reading.
     pub fn open_blob(&self, digest: &Digest) -> Result<File, Error> {
         let path = self.blob_path(digest);
-        File::open(&path).map_err(|error| Error::io("open", &path, error))
+        open_file(&path).map_err(|error| Error::io("open", &path, error))
     }
 
     /// Reads a manifest, whose bytes the caller still has to verify.
@@ -79,9 +81,10 @@ impl Layout {
         BlobWriter::create(&self.blobs, size)
     }
 
-    /// Stores a small blob.
+    /// Stores a small blob, also in the place of one that is broken.
     pub fn put_blob(&self, digest: &Digest, data: &[u8]) -> Result<(), Error> {
-        if self.blob_size(digest, Some(data.len() as u64)).is_some() {
+        let path = self.blob_path(digest);
+        if read_bounded(&path, data.len() as u64).is_ok_and(|present| present == data) {
             return Ok(());
         }
         let mut writer = self.create_blob(Some(data.len() as u64))?;
@@ -148,16 +151,10 @@ impl Layout {
 fn replace_file(path: &Path, data: &[u8]) -> Result<(), Error> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let wrap = |error| Error::io("write", path, error);
-    let mut file = tempfile::Builder::new()
-        .prefix(".dhow-")
-        .tempfile_in(directory)
-        .map_err(wrap)?;
-    file.write_all(data).map_err(wrap)?;
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(0o644))
-        .map_err(wrap)?;
-    file.as_file().sync_all().map_err(wrap)?;
-    file.persist(path).map_err(|error| wrap(error.error))?;
+    let mode = fs::metadata(path).map_or(0o644, |metadata| metadata.permissions().mode() & 0o777);
+    let file = Temporary::create_in(directory).map_err(wrap)?;
+    file.file().write_all(data).map_err(wrap)?;
+    file.persist(path, mode).map_err(wrap)?;
     sync_directory(directory);
     Ok(())
 }
@@ -169,8 +166,23 @@ pub(crate) fn sync_directory(directory: &Path) {
     }
 }
 
-fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+/// Opens a file for reading, and nothing that is no file: opening a pipe would wait for ever.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is not a regular file",
+        ))
+    }
+}
+
+/// Reads a file that may have `limit` bytes at most.
+pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open_file(path)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {

@@ -46,7 +46,7 @@ impl LayoutIndex {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut document = self.document.clone();
         document.insert("manifests".to_owned(), Value::Array(self.entries.clone()));
-        dhow_model::json::to_vec(&document).unwrap_or_default()
+        dhow_model::json::to_vec(&document).expect("JSON values can be written")
     }
 
     /// Returns the entries in order.
@@ -87,9 +87,7 @@ impl LayoutIndex {
         if let Some(name) = name {
             entry.annotations.insert(Annotations::REF_NAME, name);
         }
-        let Ok(value) = serde_json::to_value(&entry) else {
-            return;
-        };
+        let value = serde_json::to_value(&entry).expect("descriptors can be written as JSON");
         let digest = entry.digest.to_string();
         if let Some(name) = name {
             if let Some(place) =

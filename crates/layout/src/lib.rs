@@ -11,9 +11,10 @@ mod error;
 mod gc;
 mod index;
 mod lock;
+mod temporary;
 
 pub use blobs::BlobWriter;
-pub use directory::Layout;
+pub use directory::{Layout, open_file, read_bounded};
 pub use error::Error;
 pub use index::LayoutIndex;
 pub use lock::Lock;

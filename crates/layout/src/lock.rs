@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::Error;
 
@@ -32,7 +33,15 @@ impl Lock {
         loop {
             match flock(&handle, operation) {
                 Ok(()) => return Ok(Self { _handle: handle }),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
+                // Some network file systems have no locks; other tools take none at all.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) => {
+                    tracing::warn!(
+                        directory = %directory.display(),
+                        "the file system has no locks: let one process at a time write here"
+                    );
+                    return Ok(Self { _handle: handle });
+                }
                 Err(error) => return Err(Error::io("lock", directory, error.into())),
             }
         }

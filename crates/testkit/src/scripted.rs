@@ -163,7 +163,9 @@ impl ScriptedServer {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
             .expect("loopback has ports");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::new(Shared {
             script: Box::new(script),
@@ -240,7 +242,9 @@ async fn answer(
     while left > 0 {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         let Some(Ok(frame)) = frame else { break };
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         left = left.saturating_sub(data.len() as u64);
         let mut all = shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
         all[number].body_length += data.len() as u64;

@@ -4,25 +4,25 @@
 //! A destination is staged in a directory beside it and exchanged with it by `commit`, so that
 //! what was there stays whole until then.
 
+mod staging;
+
 use std::fmt;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
+use std::io::{self, Read as _};
 use std::num::NonZeroU16;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dhow_layout::BlobWriter;
+use dhow_layout::{BlobWriter, open_file};
 use dhow_model::{Descriptor, Digest, Hasher, RawManifest, Reference};
 use dhow_transport::{
     Blob, BlobWant, ByteRange, Catalog, Error, How, Kind, LayerForm, Location, ParseError, Placed,
     PolicyScopes, Result, ReuseScope, Sink, SinkCaps, Source, SourceCaps, Transport,
 };
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use tempfile::TempDir;
 
+use self::staging::{Staging, is_staging, nothing_staged};
 use crate::file_blob::{self, blocking, layout_error};
 use crate::path_scopes;
 
@@ -81,7 +81,7 @@ impl DirLocation {
             let error = Error::new(Kind::Exists, format!("`{}` {why}", path.display()));
             Err(error.hint("name a directory that is empty or does not exist"))
         };
-        let mut entries = match fs::read_dir(path) {
+        let entries = match fs::read_dir(path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
@@ -89,10 +89,13 @@ impl DirLocation {
             }
             Err(error) => return Err(Error::file("read", path, error)),
         };
-        if entries.next().is_none() {
+        let foreign = |entry: io::Result<fs::DirEntry>| {
+            !entry.is_ok_and(|entry| is_staging(&entry.file_name()))
+        };
+        if !entries.into_iter().any(foreign) {
             return Ok(());
         }
-        match fs::read(path.join("version")) {
+        match dhow_layout::read_bounded(&path.join("version"), VERSION.len() as u64) {
             Ok(text) if text == VERSION.as_bytes() => Ok(()),
             _ => refuse(
                 "is not a containers image directory, don't want to overwrite important data",
@@ -145,7 +148,7 @@ impl Location for DirLocation {
         Ok(Arc::new(DirSink {
             location,
             caps,
-            staging: Mutex::new(None),
+            staging: Arc::default(),
         }))
     }
 
@@ -192,9 +195,9 @@ impl Source for DirSource {
     async fn blob(&self, blob: &Descriptor, range: ByteRange) -> Result<Blob> {
         let path = self.location.path.join(blob.digest.hex());
         let file =
-            blocking(move || File::open(&path).map_err(|error| Error::file("open", &path, error)))
+            blocking(move || open_file(&path).map_err(|error| Error::file("open", &path, error)))
                 .await??;
-        file_blob::read(file, range).await
+        file_blob::read(file, blob, range).await
     }
 }
 
@@ -203,48 +206,44 @@ struct DirSink {
     location: DirLocation,
     caps: SinkCaps,
     /// Made at the first write; gone when the sink is dropped without `commit`.
-    staging: Mutex<Option<TempDir>>,
+    staging: Arc<Mutex<Option<Staging>>>,
 }
 
 impl DirSink {
-    /// Returns the staging directory, made beside the destination so that it can take its place.
-    fn staging(&self) -> Result<PathBuf> {
-        let mut staging = self.lock()?;
-        if let Some(directory) = staging.as_ref() {
-            return Ok(directory.path().to_owned());
-        }
-        let path = std::path::absolute(&self.location.path)
-            .map_err(|error| Error::file("find", &self.location.path, error))?;
-        let parent = path.parent().unwrap_or_else(|| Path::new("/"));
-        let wrap = |error| Error::file("create a directory in", parent, error);
-        fs::create_dir_all(parent).map_err(wrap)?;
-        let directory = tempfile::Builder::new()
-            .prefix(STAGING_PREFIX)
-            .tempdir_in(parent)
-            .map_err(wrap)?;
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).map_err(wrap)?;
-        let path = directory.path().to_owned();
-        *staging = Some(directory);
-        Ok(path)
-    }
-
-    fn lock(&self) -> Result<std::sync::MutexGuard<'_, Option<TempDir>>> {
-        self.staging
-            .lock()
-            .map_err(|_| Error::new(Kind::Bug, "a lock is poisoned"))
-    }
-
-    async fn put_file(&self, name: String, bytes: Bytes) -> Result<()> {
-        let path = self.staging()?.join(name);
+    /// Returns the staging directory.
+    async fn staging(&self) -> Result<PathBuf> {
+        let (staging, path) = (self.staging.clone(), self.location.path.clone());
         blocking(move || {
-            let wrap = |error| Error::file("write", &path, error);
-            fs::write(&path, &bytes).map_err(wrap)?;
-            File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(wrap)
+            let mut staging = lock(&staging)?;
+            if let Some(staging) = staging.as_ref() {
+                return Ok(staging.path().to_owned());
+            }
+            let made = Staging::of(&path_scopes::resolve(&path))?;
+            let path = made.path().to_owned();
+            *staging = Some(made);
+            Ok(path)
         })
         .await?
     }
+
+    async fn put_file(&self, name: String, bytes: Bytes) -> Result<()> {
+        let path = self.staging().await?.join(name);
+        blocking(move || {
+            let write = || {
+                let mut file = fs::File::create(&path)?;
+                io::Write::write_all(&mut file, &bytes)?;
+                file.sync_all()
+            };
+            write().map_err(|error| Error::file("write", &path, error))
+        })
+        .await?
+    }
+}
+
+fn lock(staging: &Mutex<Option<Staging>>) -> Result<std::sync::MutexGuard<'_, Option<Staging>>> {
+    staging
+        .lock()
+        .map_err(|_| Error::new(Kind::Bug, "a lock is poisoned"))
 }
 
 #[async_trait]
@@ -269,14 +268,16 @@ impl Sink for DirSink {
         if !self.has(want).await? {
             return Ok(None);
         }
-        let staging = self.staging()?;
+        let staging = self.staging().await?;
         let old = self.location.path.join(digest.hex());
         blocking(move || {
             let new = staging.join(digest.hex());
-            if !new.exists() {
-                fs::hard_link(&old, &new)
-                    .or_else(|_| fs::copy(&old, &new).map(drop))
-                    .map_err(|error| Error::file("link", &new, error))?;
+            match fs::hard_link(&old, &new) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Without links it has to be sent again.
+                Err(_) if !new.exists() => return Ok(None),
+                Err(_) => {}
             }
             let size = fs::metadata(&new)
                 .map_err(|error| Error::file("read", &new, error))?
@@ -295,10 +296,9 @@ impl Sink for DirSink {
         let Some(digest) = want.digest else {
             return Ok(false);
         };
-        let staged = self
-            .lock()?
+        let staged = lock(&self.staging)?
             .as_ref()
-            .map(|directory| directory.path().join(digest.hex()));
+            .map(|staging| staging.path().join(digest.hex()));
         let (old, size) = (self.location.path.join(digest.hex()), want.size);
         blocking(move || {
             staged.is_some_and(|path| path.exists()) || holds(&old, &digest, size).unwrap_or(false)
@@ -307,7 +307,7 @@ impl Sink for DirSink {
     }
 
     async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed> {
-        let (staging, size) = (self.staging()?, want.size.or(blob.size));
+        let (staging, size) = (self.staging().await?, want.size.or(blob.size));
         let writer = blocking(move || BlobWriter::create_flat(&staging, size))
             .await?
             .map_err(layout_error)?;
@@ -324,56 +324,20 @@ impl Sink for DirSink {
             .await?;
         self.put_file(MANIFEST.to_owned(), root.bytes().clone())
             .await?;
-        let Some(staging) = self.lock()?.take() else {
-            return Err(Error::new(Kind::Bug, "there is nothing to commit"));
-        };
-        let destination = self.location.path.clone();
-        blocking(move || take_place(staging, &destination)).await?
+        let staging = lock(&self.staging)?.take().ok_or_else(nothing_staged)?;
+        let location = self.location.clone();
+        blocking(move || {
+            // Somebody may have put something there in the meantime.
+            location.check_destination()?;
+            staging.take_place()
+        })
+        .await?
     }
-}
-
-/// Puts the staged directory in the place of `destination`, in one step where the file system can.
-fn take_place(staging: TempDir, destination: &Path) -> Result<()> {
-    let wrap = |error: rustix::io::Errno| Error::file("replace", destination, error.into());
-    match renameat_with(
-        CWD,
-        staging.path(),
-        CWD,
-        destination,
-        RenameFlags::NOREPLACE,
-    ) {
-        Ok(()) => {
-            let _moved_away = staging.keep();
-            return Ok(());
-        }
-        Err(rustix::io::Errno::EXIST | rustix::io::Errno::INVAL) => {}
-        Err(error) => return Err(wrap(error)),
-    }
-    match renameat_with(CWD, staging.path(), CWD, destination, RenameFlags::EXCHANGE) {
-        // The guard now holds what was there, and removes it.
-        Ok(()) => return Ok(()),
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
-        Err(error) => return Err(wrap(error)),
-    }
-    let aside = staging.path().with_extension("old");
-    let step = |from: &Path, to: &Path| {
-        fs::rename(from, to).map_err(|error| Error::file("replace", destination, error))
-    };
-    if destination.exists() {
-        step(destination, &aside)?;
-    }
-    if let Err(error) = step(staging.path(), destination) {
-        step(&aside, destination)?;
-        return Err(error);
-    }
-    let _moved_away = staging.keep();
-    drop(fs::remove_dir_all(&aside));
-    Ok(())
 }
 
 /// Returns whether the file is the blob, by size and then by hashing it.
 fn holds(path: &Path, digest: &Digest, size: Option<u64>) -> std::io::Result<bool> {
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     if size.is_some_and(|size| file.metadata().is_ok_and(|metadata| metadata.len() != size)) {
         return Ok(false);
     }
@@ -388,20 +352,19 @@ fn holds(path: &Path, digest: &Digest, size: Option<u64>) -> std::io::Result<boo
 }
 
 fn read_bounded(path: &Path) -> Result<Bytes> {
-    let wrap = |error| Error::file("open", path, error);
     let mut bytes = Vec::new();
-    let limit = RawManifest::MAX_SIZE as u64 + 1;
-    File::open(path)
-        .map_err(wrap)?
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(wrap)?;
+    open_file(path)
+        .and_then(|file| {
+            // One byte more, so that what is too large is seen to be.
+            let limit = RawManifest::MAX_SIZE as u64 + 1;
+            file.take(limit).read_to_end(&mut bytes)
+        })
+        .map_err(|error| Error::file("open", path, error))?;
     Ok(Bytes::from(bytes))
 }
 
 const MANIFEST: &str = "manifest.json";
 const VERSION: &str = "Directory Transport Version: 1.1\n";
-const STAGING_PREFIX: &str = ".dhow-dir-";
 
 /// Files that are read or written at once.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::new(8).expect("8 is not zero");

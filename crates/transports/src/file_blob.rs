@@ -2,17 +2,23 @@
 //! blocking threads and a bounded number of pieces on the way.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 
 use bytes::Bytes;
 use dhow_layout::BlobWriter;
-use dhow_model::Digest;
+use dhow_model::{Descriptor, Digest};
 use dhow_transport::{Blob, Body, ByteRange, Error, How, Kind, Placed};
 use futures_util::{StreamExt as _, stream};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 /// Reads an open file as a blob.
-pub(crate) async fn read(mut file: File, range: ByteRange) -> Result<Blob, Error> {
+pub(crate) async fn read(
+    mut file: File,
+    blob: &Descriptor,
+    range: ByteRange,
+) -> Result<Blob, Error> {
     let open = move || {
         let size = file.metadata()?.len();
         let start = match range {
@@ -20,15 +26,25 @@ pub(crate) async fn read(mut file: File, range: ByteRange) -> Result<Blob, Error
             ByteRange::From(offset) => offset,
         };
         file.seek(SeekFrom::Start(start))?;
-        Ok::<_, io::Error>((file, size.saturating_sub(start)))
+        Ok::<_, io::Error>((file, size, start))
     };
-    let (file, size) = blocking(open)
-        .await?
-        .map_err(|error| Error::new(Kind::Io, "cannot read a blob's file").caused_by(error))?;
+    let (file, size, start) = blocking(open).await?.map_err(|error| {
+        Error::new(Kind::Io, format!("cannot read blob {}", blob.digest)).caused_by(error)
+    })?;
+    if size != blob.size {
+        return Err(Error::new(
+            Kind::SizeMismatch,
+            format!(
+                "size mismatch: blob {} should have {} bytes and has {size}",
+                blob.digest, blob.size
+            ),
+        ));
+    }
+    let size = size.saturating_sub(start);
     let (sender, receiver) = mpsc::channel(DEPTH);
     // Ends by itself: at the end of the file, or when the receiver is gone.
     drop(tokio::task::spawn_blocking(move || {
-        send_pieces(file, &sender)
+        send_pieces(&file, &sender)
     }));
     let pieces = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|piece| (piece, receiver))
@@ -36,17 +52,14 @@ pub(crate) async fn read(mut file: File, range: ByteRange) -> Result<Blob, Error
     Ok(Blob::from_stream(Some(size), pieces.boxed()))
 }
 
-fn send_pieces(mut file: File, sender: &mpsc::Sender<io::Result<Bytes>>) {
+fn send_pieces(file: &File, sender: &mpsc::Sender<io::Result<Bytes>>) {
     loop {
-        let mut piece = vec![0; PIECE];
-        let result = match file.read(&mut piece) {
+        let mut piece = Vec::with_capacity(PIECE);
+        let result = match rustix::io::read(file, spare_capacity(&mut piece)) {
             Ok(0) => return,
-            Ok(length) => {
-                piece.truncate(length);
-                Ok(Bytes::from(piece))
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(error),
+            Ok(_) => Ok(Bytes::from(piece)),
+            Err(Errno::INTR) => continue,
+            Err(error) => Err(error.into()),
         };
         let last = result.is_err();
         if sender.blocking_send(result).is_err() || last {

@@ -1,22 +1,26 @@
 //! `oci:DIR[:REF | :@N]`: OCI image layout directories.
 
+mod select;
+mod sink;
+
 use std::fmt;
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dhow_layout::{Layout, Lock};
-use dhow_model::{Annotations, Descriptor, Digest, ManifestKind, RawManifest, Reference, Tag};
+use dhow_layout::Layout;
+use dhow_model::{Annotations, Descriptor, Digest, RawManifest, Reference, Tag};
 use dhow_transport::{
-    Blob, BlobWant, ByteRange, Catalog, Deletion, Error, How, Kind, LayerForm, Location,
-    ParseError, Placed, PolicyScopes, Result, ReuseScope, Sink, SinkCaps, Source, SourceCaps,
-    Transport,
+    Blob, ByteRange, Catalog, Deletion, Error, Kind, Location, ParseError, PolicyScopes, Result,
+    Sink, Source, SourceCaps, Transport,
 };
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 
+use self::select::Select;
+use self::sink::OciSink;
 use crate::file_blob::{self, blocking, layout_error};
 use crate::path_scopes;
 
@@ -61,51 +65,6 @@ impl Transport for Oci {
     fn validate_policy_scope(&self, scope: &str) -> Result<(), ParseError> {
         path_scopes::validate(scope.split(':').next().unwrap_or_default())
     }
-}
-
-/// Which image of a layout.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Select {
-    /// The only one.
-    Only,
-    /// The one with this name.
-    Named(String),
-    /// The one at this place of `index.json` (0-based).
-    At(usize),
-}
-
-impl Select {
-    fn parse(whole: &str, text: &str) -> Result<Self, ParseError> {
-        let whole = whole.escape_debug();
-        if text.is_empty() {
-            return Ok(Self::Only);
-        }
-        if let Some(place) = text.strip_prefix('@') {
-            return place.parse().map(Self::At).map_err(|_| {
-                ParseError::new(format!(
-                    "invalid source index `@{}`: not a number from 0",
-                    place.escape_debug()
-                ))
-            });
-        }
-        if !text.split('/').all(is_name_component) {
-            return Err(ParseError::new(format!("invalid image `{whole}`")).hint(
-                "a name in a layout has letters and digits, with one of `-._:@+/` between them",
-            ));
-        }
-        Ok(Self::Named(text.to_owned()))
-    }
-}
-
-/// OCI image-spec, *annotations*: `alphanum ((separator) alphanum)*`, where a separator is one of
-/// `-._:@+` or `--`.
-fn is_name_component(text: &str) -> bool {
-    let alphanumeric = |c: char| c.is_ascii_alphanumeric();
-    text.starts_with(alphanumeric)
-        && text.ends_with(alphanumeric)
-        && text
-            .split(alphanumeric)
-            .all(|run| matches!(run, "" | "-" | "." | "_" | ":" | "@" | "+" | "--"))
 }
 
 #[derive(Clone, Debug)]
@@ -160,7 +119,7 @@ impl OciLocation {
                 format!("more than one image in oci layout `{path}`, choose an image"),
             )
             .hint(names_hint(&index.names()))),
-            Select::Named(name) => index.named(name).ok_or_else(|| {
+            Select::Named(name) => named(&entries, name).cloned().ok_or_else(|| {
                 Error::new(
                     Kind::NotFound,
                     format!("no descriptor found for reference `{name}` in `{path}`"),
@@ -168,11 +127,7 @@ impl OciLocation {
                 .hint(names_hint(&index.names()))
             }),
         }?;
-        if found
-            .media_type
-            .manifest_kind()
-            .is_none_or(ManifestKind::is_docker1)
-        {
+        if !is_supported(&found) {
             return Err(Error::new(
                 Kind::Unsupported,
                 format!(
@@ -199,6 +154,20 @@ impl OciLocation {
         let claimed = expected.map(|expected| &expected.media_type);
         RawManifest::verified(Bytes::from(bytes), claimed, digest).map_err(crate::manifest_error)
     }
+}
+
+/// Returns the entry of that name, rather one that can be read.
+fn named<'a>(entries: &'a [Descriptor], name: &str) -> Option<&'a Descriptor> {
+    let mut of_name = entries
+        .iter()
+        .filter(|entry| entry.annotations.value(Annotations::REF_NAME) == Some(name));
+    let mut supported = of_name.clone().filter(|entry| is_supported(entry));
+    supported.next().or_else(|| of_name.next())
+}
+
+fn is_supported(entry: &Descriptor) -> bool {
+    let kind = entry.media_type.manifest_kind();
+    kind.is_some_and(|kind| !kind.is_docker1())
 }
 
 fn names_hint(names: &[String]) -> String {
@@ -257,11 +226,7 @@ impl Location for OciLocation {
                 ),
             ));
         }
-        Ok(Arc::new(OciSink {
-            caps: sink_caps(self.layout.path()),
-            location: self.clone(),
-            lock: Mutex::new(None),
-        }))
+        Ok(Arc::new(OciSink::new(self.clone())))
     }
 
     fn catalog(&self) -> Option<&dyn Catalog> {
@@ -352,113 +317,7 @@ impl Source for OciSource {
                     error.hint("this is a foreign layer that the layout names without holding it")
                 }
             })?;
-        file_blob::read(file, range).await
-    }
-}
-
-#[derive(Debug)]
-struct OciSink {
-    location: OciLocation,
-    caps: SinkCaps,
-    /// Held from the first blob on, so that garbage collection leaves alone what is not listed yet.
-    lock: Mutex<Option<Lock>>,
-}
-
-impl OciSink {
-    fn hold(&self) -> Result<()> {
-        let mut held = self
-            .lock
-            .lock()
-            .map_err(|_| Error::new(Kind::Bug, "a lock is poisoned"))?;
-        if held.is_none() {
-            *held = Some(
-                self.location
-                    .layout
-                    .lock_for_writing()
-                    .map_err(layout_error)?,
-            );
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Sink for OciSink {
-    fn location(&self) -> &dyn Location {
-        &self.location
-    }
-
-    fn caps(&self) -> &SinkCaps {
-        &self.caps
-    }
-
-    async fn present_root(&self) -> Result<Option<Digest>> {
-        let location = self.location.clone();
-        blocking(move || Ok(location.entry().ok().map(|entry| entry.digest))).await?
-    }
-
-    async fn reuse(&self, want: &BlobWant) -> Result<Option<Placed>> {
-        let Some(digest) = want.digest else {
-            return Ok(None);
-        };
-        let (layout, size) = (self.location.layout.clone(), want.size);
-        let present = blocking(move || layout.blob_size(&digest, size)).await?;
-        Ok(present.map(|size| Placed {
-            digest,
-            size,
-            how: How::Present,
-        }))
-    }
-
-    async fn has(&self, want: &BlobWant) -> Result<bool> {
-        Ok(self.reuse(want).await?.is_some())
-    }
-
-    async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed> {
-        self.hold()?;
-        let (layout, size) = (self.location.layout.clone(), want.size.or(blob.size));
-        let writer = blocking(move || layout.create_blob(size))
-            .await?
-            .map_err(layout_error)?;
-        file_blob::store(writer, want.digest, blob).await
-    }
-
-    async fn put_manifest(&self, manifest: &RawManifest) -> Result<()> {
-        self.hold()?;
-        let (layout, manifest) = (self.location.layout.clone(), manifest.clone());
-        blocking(move || layout.put_blob(&manifest.digest(), manifest.bytes()))
-            .await?
-            .map_err(layout_error)
-    }
-
-    async fn commit(&self, root: &RawManifest) -> Result<()> {
-        self.put_manifest(root).await?;
-        let (layout, entry) = (self.location.layout.clone(), root.descriptor());
-        let name = match &self.location.select {
-            Select::Named(name) => Some(name.clone()),
-            _ => None,
-        };
-        blocking(move || {
-            layout.update_index(|index| {
-                index.insert(&entry, name.as_deref());
-                Ok(())
-            })
-        })
-        .await?
-        .map_err(layout_error)
-    }
-}
-
-fn sink_caps(path: &Path) -> SinkCaps {
-    SinkCaps {
-        manifests: vec![ManifestKind::OciManifest, ManifestKind::OciIndex],
-        layers: LayerForm::Compressed,
-        concurrency: CONCURRENCY,
-        needs_size: false,
-        foreign_layers: true,
-        sparse_index: true,
-        verifies: true,
-        scope: ReuseScope(format!("oci:{}", path.display())),
+        file_blob::read(file, blob, range).await
     }
 }
 

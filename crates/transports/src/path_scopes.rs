@@ -51,7 +51,8 @@ pub(crate) fn validate(scope: &str) -> Result<(), ParseError> {
     )))
 }
 
-fn resolve(path: &Path) -> PathBuf {
+/// Returns the absolute path with symbolic links resolved as far as it exists.
+pub(crate) fn resolve(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut missing = Vec::new();
     let mut existing = absolute.as_path();

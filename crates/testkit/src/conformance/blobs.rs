@@ -38,7 +38,10 @@ pub async fn a_placed_blob_is_reused(place: &Place) {
     let sink = place.sink("v1").await;
     let (blob, bytes) = loose(41, 5000);
     assert!(!sink.has(&want(&blob)).await.expect("it is looked for"));
-    assert_eq!(sink.reuse(&want(&blob)).await.expect("it is looked for"), None);
+    assert_eq!(
+        sink.reuse(&want(&blob)).await.expect("it is looked for"),
+        None
+    );
     let placed = sink.put_blob(&want(&blob), Blob::from_bytes(bytes)).await;
     let placed = placed.expect("the blob is stored");
     assert_eq!((placed.digest, placed.size), (blob.digest, blob.size));

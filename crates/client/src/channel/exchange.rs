@@ -1,0 +1,210 @@
+//! One exchange with a server: http or https, redirects, and the connection itself.
+
+use std::time::{Duration, Instant};
+
+use http::header::{AUTHORIZATION, LOCATION};
+use http::{HeaderName, HeaderValue, Method};
+use url::Url;
+
+use super::Channel;
+use crate::answer::Answer;
+use crate::fault;
+use crate::host::Scheme;
+use crate::origin::{self, redacted};
+use crate::request::{Request, Target};
+use crate::{Error, ErrorKind};
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 10;
+/// How long a server may think before it begins to answer a read.
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// The same for a write: registries check and move whole blobs before they answer.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(10);
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// A failed try on one connection.
+pub(super) enum Fault {
+    /// There was no answer.
+    NoAnswer(reqwest::Error, Url),
+    Other(Error),
+}
+
+impl Channel {
+    pub(super) async fn exchange(
+        &self,
+        request: &mut Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, Error> {
+        let host = &self.0.host;
+        let mut guard = None;
+        if host.scheme().is_none() {
+            guard = Some(host.deciding.lock().await);
+        }
+        let outcome = match host.scheme() {
+            Some(scheme) => self.exchange_at(scheme, request, authorization).await,
+            None => self.first_exchange(request, authorization).await,
+        };
+        drop(guard);
+        outcome.map_err(|fault| self.error_of(fault))
+    }
+
+    /// Finds out whether the host speaks https, by the first request itself. Only for hosts whose
+    /// certificate is not verified.
+    async fn first_exchange(
+        &self,
+        request: &mut Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, Fault> {
+        let host = &self.0.host;
+        let secure = self
+            .exchange_at(Scheme::Https, request, authorization)
+            .await;
+        let fault = match secure {
+            Err(Fault::NoAnswer(error, url)) if fault::may_be_plain(&error) => {
+                Fault::NoAnswer(error, url)
+            }
+            Ok(answer) => {
+                host.decide(Scheme::Https);
+                return Ok(answer);
+            }
+            Err(other) => return Err(other),
+        };
+        tracing::debug!(
+            registry = host.registry(),
+            "no https here, trying plain http"
+        );
+        match self.exchange_at(Scheme::Http, request, authorization).await {
+            Ok(answer) => {
+                host.decide(Scheme::Http);
+                Ok(answer)
+            }
+            // Where nothing listens, what https said is told: it is what should have worked.
+            Err(Fault::NoAnswer(error, _)) if error.is_connect() => Err(fault),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn exchange_at(
+        &self,
+        scheme: Scheme,
+        request: &mut Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, Fault> {
+        let origin = self.0.host.base(scheme).map_err(Fault::Other)?;
+        let url = match &request.target {
+            Target::Path(path) => origin.join(path).map_err(|source| {
+                Fault::Other(Error::new(ErrorKind::Bug, "a path is not a URL").caused_by(source))
+            })?,
+            Target::Url(url) => url.clone(),
+        };
+        let answer = self.follow(request, url, &origin, authorization).await?;
+        answer.log_warnings(self.session());
+        Ok(answer)
+    }
+
+    /// Sends a request and follows redirects. `authorization` goes to `origin` and nowhere else.
+    pub(super) async fn follow(
+        &self,
+        request: &mut Request,
+        mut url: Url,
+        origin: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, Fault> {
+        let mut at_origin = origin::same(origin, &url);
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self
+                .once(request, &url, authorization.filter(|_| at_origin))
+                .await?;
+            let status = response.status();
+            let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+            let location = response
+                .headers()
+                .get(LOCATION)
+                .filter(|_| redirects)
+                .and_then(|value| value.to_str().ok().map(str::to_owned));
+            let answer = Answer::new(response, url.clone(), at_origin);
+            let Some(location) = location else {
+                return Ok(answer);
+            };
+            let reads = matches!(request.method, Method::GET | Method::HEAD);
+            let repeats = matches!(status.as_u16(), 307 | 308) && request.body.is_replayable();
+            if !reads && !repeats {
+                return Ok(answer);
+            }
+            let next = origin::follow(&url, &location).map_err(Fault::Other)?;
+            // Who was sent away once is not trusted again, even if sent back.
+            at_origin = at_origin && origin::same(origin, &next);
+            url = next;
+        }
+        Err(Fault::Other(Error::protocol(format!(
+            "`{}` is redirected more than {MAX_REDIRECTS} times",
+            redacted(&url)
+        ))))
+    }
+
+    async fn once(
+        &self,
+        request: &mut Request,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<reqwest::Response, Fault> {
+        let client = self
+            .0
+            .host
+            .client(self.session(), url, request.lane)
+            .await
+            .map_err(Fault::Other)?;
+        let mut sent = reqwest::Request::new(request.method.clone(), url.clone());
+        *sent.headers_mut() = request.headers.clone();
+        if matches!(request.target, Target::Path(_)) {
+            sent.headers_mut()
+                .insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+        }
+        if let Some(value) = authorization {
+            sent.headers_mut().insert(AUTHORIZATION, value.clone());
+        }
+        let timeout = match request.method {
+            Method::GET | Method::HEAD => Some(READ_TIMEOUT),
+            // The body's own watch sees to the others.
+            _ if request.body.is_replayable() => Some(WRITE_TIMEOUT),
+            _ => None,
+        };
+        *sent.body_mut() = request.body.take();
+        let start = Instant::now();
+        let sending = client.execute(sent);
+        let outcome = match timeout {
+            None => sending.await,
+            Some(timeout) => match tokio::time::timeout(timeout, sending).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    return Err(Fault::Other(
+                        Error::new(
+                            ErrorKind::Timeout,
+                            format!(
+                                "`{}` did not answer for {} seconds",
+                                fault::authority(url),
+                                timeout.as_secs()
+                            ),
+                        )
+                        .retryable(None),
+                    ));
+                }
+            },
+        };
+        let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let status = outcome
+            .as_ref()
+            .ok()
+            .map(|response| response.status().as_u16());
+        tracing::debug!(method = %request.method, url = redacted(url), status, ms, "request");
+        outcome.map_err(|error| Fault::NoAnswer(error, url.clone()))
+    }
+
+    pub(super) fn error_of(&self, fault: Fault) -> Error {
+        match fault {
+            Fault::NoAnswer(error, url) => fault::no_answer(error, &url, &self.0.host),
+            Fault::Other(error) => error,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What goes over the wire: the client against a scripted server, request by request.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+mod auth;
+mod download;
+mod lists;
+mod manifests;
+mod retries;
+mod safety;
+mod upload;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dhow_client::{
+    Access, BlobStream, Endpoint, EndpointOptions, Error, RepositoryClient, Session, SessionOptions,
+};
+use dhow_config::{CredentialSource, Credentials, EnvSnapshot, FoundCredentials, Secret};
+use dhow_model::{Descriptor, MediaType, RawManifest, Repository};
+use dhow_testkit::scripted::ScriptedServer;
+use futures_util::StreamExt as _;
+
+/// Secrets that must never be seen outside an `Authorization` header or a form.
+pub(crate) const PASSWORD: &str = "canary-password";
+pub(crate) const IDENTITY: &str = "canary-identity";
+pub(crate) const TOKEN: &str = "canary-token";
+
+pub(crate) fn session() -> Session {
+    Session::new(SessionOptions {
+        user_agent: "dhow/test".to_owned(),
+        environment: Arc::new(EnvSnapshot::default()),
+        retries: 3,
+    })
+    .unwrap()
+}
+
+pub(crate) fn basic() -> Credentials {
+    Credentials::Basic {
+        username: "user".to_owned(),
+        password: Secret::new(PASSWORD),
+    }
+}
+
+pub(crate) fn endpoint(session: &Session, credentials: Credentials) -> Endpoint {
+    Endpoint::new(
+        session,
+        EndpointOptions {
+            credentials: CredentialSource::Given(FoundCredentials {
+                credentials,
+                origin: "`--creds`".to_owned(),
+            }),
+            tls_verify: Some(false),
+            cert_dir: None,
+        },
+    )
+}
+
+pub(crate) fn repository(server: &ScriptedServer, path: &str) -> Repository {
+    Repository::parse(&format!("{}/{path}", server.address())).unwrap()
+}
+
+/// Returns a client of `a/b` on the server, in a session of its own.
+pub(crate) fn client(
+    server: &ScriptedServer,
+    credentials: Credentials,
+    access: Access,
+) -> RepositoryClient {
+    endpoint(&session(), credentials).repository(&repository(server, "a/b"), access)
+}
+
+pub(crate) fn anonymous(server: &ScriptedServer) -> RepositoryClient {
+    client(server, Credentials::Anonymous, Access::Push)
+}
+
+pub(crate) fn manifest() -> RawManifest {
+    let config = Descriptor::of(MediaType::OCI_CONFIG, b"{}");
+    let text = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","config":{},"layers":[]}}"#,
+        MediaType::OCI_MANIFEST,
+        serde_json::to_string(&config).unwrap()
+    );
+    RawManifest::new(Bytes::from(text), None).unwrap()
+}
+
+pub(crate) fn blob(data: &[u8]) -> Descriptor {
+    Descriptor::of(MediaType::OCI_LAYER_GZIP, data)
+}
+
+/// Bytes that differ from place to place.
+pub(crate) fn pattern(length: usize) -> Bytes {
+    (0..length)
+        .map(|at| u8::try_from((at * 7 + at / 251) % 256).unwrap())
+        .collect()
+}
+
+pub(crate) async fn read(stream: BlobStream) -> Result<Vec<u8>, Error> {
+    let mut bytes = stream.bytes;
+    let mut all = Vec::new();
+    while let Some(piece) = bytes.next().await {
+        all.extend_from_slice(&piece?);
+    }
+    Ok(all)
+}
+
+/// Returns the whole chain of an error, as words and as Debug, to look for secrets in.
+pub(crate) fn everything(error: &Error) -> String {
+    let mut text = format!("{error:?} {error} {:?}", error.hint_text());
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        text.push(' ');
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

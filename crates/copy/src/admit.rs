@@ -1,0 +1,82 @@
+//! Admit: policy is asked about every manifest before an image is parsed.
+
+use dhow_model::{Admitted, ImageManifest, Index, Platform, RawManifest};
+use dhow_transport::Location;
+use dhow_trust::Admission;
+
+use crate::Error;
+use crate::resolve::RawTree;
+
+/// The manifests that take part, let through and parsed; the root is the last.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// A manifest with what is in it.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) raw: RawManifest,
+    pub(crate) platform: Option<Platform>,
+    pub(crate) content: Content,
+}
+
+/// What a manifest is.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// An image or an artifact.
+    Image(ImageManifest),
+    /// A Docker schema 1 image: its layers in order, base first.
+    Docker1(Vec<dhow_model::Digest>),
+    /// An index, and for each entry the place of its manifest in the tree, if it takes part.
+    Index(Index, Vec<Option<usize>>),
+}
+
+impl Tree {
+    pub(crate) fn root(&self) -> usize {
+        self.nodes.len() - 1
+    }
+
+    pub(crate) fn images(&self) -> usize {
+        self.nodes
+            .iter()
+            .filter(|node| !matches!(node.content, Content::Index(..)))
+            .count()
+    }
+}
+
+/// Asks `admission` about every manifest of the tree.
+pub(crate) fn tree(
+    raw: RawTree,
+    location: &dyn Location,
+    admission: &Admission,
+) -> Result<Tree, Error> {
+    let scopes = location.policy_scopes();
+    let mut nodes = Vec::with_capacity(raw.nodes.len());
+    for node in raw.nodes {
+        let admitted = admission
+            .admit(location.transport(), &scopes, node.raw.clone())
+            .map_err(Error::Rejected)?;
+        let content = match node.index {
+            Some((index, members)) => Content::Index(index, members),
+            None => parse(&admitted).map_err(|source| Error::Manifest {
+                name: location.to_string(),
+                source,
+            })?,
+        };
+        nodes.push(Node {
+            raw: node.raw,
+            platform: node.platform,
+            content,
+        });
+    }
+    Ok(Tree { nodes })
+}
+
+fn parse(admitted: &Admitted<RawManifest>) -> Result<Content, dhow_model::ManifestError> {
+    if admitted.as_inner().kind().is_docker1() {
+        let manifest = dhow_model::manifest::Docker1Manifest::parse(admitted)?;
+        return Ok(Content::Docker1(manifest.layers));
+    }
+    ImageManifest::parse(admitted).map(Content::Image)
+}

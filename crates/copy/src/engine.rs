@@ -1,0 +1,169 @@
+//! The map of the crate: one function that goes from a job to a report.
+
+use std::sync::Arc;
+
+use dhow_model::Repository;
+use dhow_transport::{How, Sink};
+use dhow_trust::Admission;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::plan::{Plan, Terms};
+use crate::run::{Outcome, Work};
+use crate::transfer::Context;
+use crate::{
+    Error, Event, Job, PlanSummary, PlannedBlob, Progress, Report, Tally, admit, plan, resolve,
+    run, survey,
+};
+
+/// Copies images under one policy.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    admission: Admission,
+}
+
+impl Engine {
+    /// Returns an engine that copies what `admission` lets through.
+    pub const fn new(admission: Admission) -> Self {
+        Self { admission }
+    }
+
+    /// Copies. After an error, or when the future is dropped, nothing of the new image is visible
+    /// under the destination's name, and what was there is there.
+    pub async fn copy(&self, job: &Job, progress: Arc<dyn Progress>) -> Result<Report, Error> {
+        let source = job
+            .source
+            .source()
+            .await
+            .map_err(|error| Error::source(&job.source, "open the image", error))?;
+        let raw = resolve::tree(&*source, &job.options).await?;
+        let tree = admit::tree(raw, &*job.source, &self.admission)?;
+        let sink = job
+            .destination
+            .sink()
+            .await
+            .map_err(|error| Error::destination(&job.destination, "open the place", error))?;
+        let terms = Terms {
+            options: &job.options,
+            caps: sink.caps(),
+            destination_digest: job.destination.reference().and_then(|name| name.digest),
+        };
+        let plan = plan::tree(&tree, &terms)?;
+        let images = tree.images();
+        let mut summary = plan.summary(&tree);
+        let configs = survey::configs(&source, &tree, &plan).await?;
+        let context = Context {
+            source,
+            sink,
+            options: job.options.clone(),
+            mount_from: mount_from(job),
+            progress,
+        };
+        if job.options.dry_run {
+            summary.blobs = look(&context, &plan, summary.blobs).await?;
+            return Ok(planned_report(
+                &tree.nodes[tree.root()].raw,
+                images,
+                summary,
+            ));
+        }
+        context.progress.event(&Event::Planned(Arc::new(summary)));
+        announce_images(&context, &tree);
+        let work = Arc::new(Work {
+            context,
+            tree,
+            plan,
+            configs,
+        });
+        let outcome = run::tree(work).await?;
+        Ok(report(&outcome, images))
+    }
+}
+
+/// Returns the repositories of the destination's registry that have the blobs.
+fn mount_from(job: &Job) -> Vec<Repository> {
+    let Some(destination) = job.destination.reference() else {
+        return Vec::new();
+    };
+    let here = &destination.repository;
+    job.source
+        .reference()
+        .into_iter()
+        .chain(&job.options.mount_from)
+        .map(|reference| reference.repository.clone())
+        .filter(|from| from.registry() == here.registry() && from != here)
+        .collect()
+}
+
+fn announce_images(context: &Context, tree: &admit::Tree) {
+    let of = tree.images();
+    if of == 1 && tree.nodes.len() == 1 {
+        return;
+    }
+    let images = tree
+        .nodes
+        .iter()
+        .filter(|node| !matches!(node.content, admit::Content::Index(..)));
+    for (place, node) in images.enumerate() {
+        let digest = node.raw.digest();
+        context.progress.event(&Event::ImageStarted {
+            digest,
+            number: place + 1,
+            of,
+        });
+    }
+}
+
+/// Asks the destination which of the blobs it has.
+async fn look(
+    context: &Context,
+    plan: &Plan,
+    blobs: Vec<PlannedBlob>,
+) -> Result<Vec<PlannedBlob>, Error> {
+    stream::iter(plan.blobs.iter().zip(blobs))
+        .map(|(planned, mut shown)| async move {
+            let sink: &dyn Sink = &*context.sink;
+            let has = sink.has(&context.want(planned)).await.map_err(|error| {
+                let step = format!("look for the blob `{}`", planned.blob.digest);
+                Error::destination(&sink.location(), &step, error)
+            })?;
+            shown.present = Some(has);
+            Ok(shown)
+        })
+        .buffered(8)
+        .try_collect()
+        .await
+}
+
+fn planned_report(root: &dhow_model::RawManifest, images: usize, plan: PlanSummary) -> Report {
+    Report {
+        digest: root.digest(),
+        media_type: root.media_type(),
+        images,
+        sent: Tally::default(),
+        reused: Tally::default(),
+        mounted: Tally::default(),
+        plan: Some(plan),
+    }
+}
+
+fn report(outcome: &Outcome, images: usize) -> Report {
+    let tally = |wanted: &[How]| {
+        let blobs = outcome
+            .placed
+            .values()
+            .filter(|placed| wanted.contains(&placed.how));
+        blobs.fold(Tally::default(), |sum, placed| Tally {
+            blobs: sum.blobs + 1,
+            bytes: sum.bytes + placed.size,
+        })
+    };
+    Report {
+        digest: outcome.root.digest,
+        media_type: outcome.root.media_type.clone(),
+        images,
+        sent: tally(&[How::Sent]),
+        reused: tally(&[How::Present, How::Linked]),
+        mounted: tally(&[How::Mounted]),
+        plan: None,
+    }
+}

@@ -1,0 +1,196 @@
+//! Files without a name: a process that is killed leaves nothing of them behind.
+//!
+//! `O_TMPFILE` where the file system has it, else a file with a name that is removed when it is
+//! stale.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use tempfile::TempPath;
+
+/// A file on its way to its name. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Temporary {
+    file: File,
+    /// The name it has meanwhile, where there must be one.
+    name: Option<TempPath>,
+    directory: PathBuf,
+}
+
+impl Temporary {
+    /// Creates a file that will get a name in the file system of `directory`.
+    pub(crate) fn create_in(directory: &Path) -> io::Result<Self> {
+        if let Some(file) = unnamed(directory) {
+            return Ok(Self {
+                file,
+                name: None,
+                directory: directory.to_owned(),
+            });
+        }
+        remove_stale(directory);
+        let (file, name) = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .tempfile_in(directory)?
+            .into_parts();
+        Ok(Self {
+            file,
+            name: Some(name),
+            directory: directory.to_owned(),
+        })
+    }
+
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Returns the directory that holds it.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Gives the file its name and `mode`, in the place of what had the name before, once its
+    /// bytes are on the disk.
+    pub(crate) fn persist(self, path: &Path, mode: u32) -> io::Result<()> {
+        self.file
+            .set_permissions(fs::Permissions::from_mode(mode))?;
+        self.file.sync_data()?;
+        let Some(name) = self.name else {
+            return match link(&self.file, path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    // A link replaces nothing, a rename does.
+                    remove_stale(&self.directory);
+                    tempfile::Builder::new()
+                        .prefix(PREFIX)
+                        .make_in(&self.directory, |name| link(&self.file, name))?
+                        .into_temp_path()
+                        .persist(path)
+                        .map_err(|error| error.error)
+                }
+                done => done,
+            };
+        };
+        name.persist(path).map_err(|error| error.error)
+    }
+}
+
+/// Opens a file without a name, if it could be given one later.
+fn unnamed(directory: &Path) -> Option<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(0o600)).ok()?);
+    descriptor_path(&file).exists().then_some(file)
+}
+
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    let flags = AtFlags::SYMLINK_FOLLOW;
+    rustix::fs::linkat(CWD, descriptor_path(file), CWD, path, flags).map_err(io::Error::from)
+}
+
+/// Returns the way to an open file by which it can be linked without privileges (open(2)).
+fn descriptor_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Removes what killed processes left behind, once they cannot be writing any more.
+fn remove_stale(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let old = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .is_ok_and(|modified| {
+                SystemTime::now()
+                    .duration_since(modified)
+                    .is_ok_and(|age| age > STALE_AFTER)
+            });
+        if old && entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
+const PREFIX: &str = ".dhow-";
+
+/// A file that nobody has written to for this long belongs to a process that is gone.
+const STALE_AFTER: Duration = Duration::from_hours(24);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    fn named(directory: &Path) -> Temporary {
+        let (file, name) = tempfile::NamedTempFile::with_prefix_in(PREFIX, directory)
+            .unwrap()
+            .into_parts();
+        Temporary {
+            file,
+            name: Some(name),
+            directory: directory.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_file_takes_its_name_and_that_of_another() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("name");
+        for (text, make) in [
+            ("one", Temporary::create_in(place.path()).unwrap()),
+            ("two", Temporary::create_in(place.path()).unwrap()),
+            ("three", named(place.path())),
+        ] {
+            make.file().write_all(text.as_bytes()).unwrap();
+            make.persist(&path, 0o640).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o640);
+        }
+        assert_eq!(names(place.path()), ["name"]);
+    }
+
+    #[test]
+    fn a_dropped_file_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let unnamed = |directory: &Path| Temporary::create_in(directory).unwrap();
+        for make in [unnamed, named] {
+            let temporary = make(place.path());
+            temporary.file().write_all(b"x").unwrap();
+            drop(temporary);
+            assert!(names(place.path()).is_empty());
+        }
+    }
+
+    #[test]
+    fn only_what_is_old_and_ours_is_stale() {
+        let place = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - STALE_AFTER - Duration::from_mins(1);
+        for (name, time) in [
+            (".dhow-old", Some(old)),
+            (".dhow-new", None),
+            ("other", Some(old)),
+        ] {
+            let file = File::create(place.path().join(name)).unwrap();
+            if let Some(time) = time {
+                file.set_modified(time).unwrap();
+            }
+        }
+        remove_stale(place.path());
+        let mut left = names(place.path());
+        left.sort();
+        assert_eq!(left, [".dhow-new", "other"]);
+    }
+}
