@@ -52,7 +52,7 @@ pub(crate) fn watch(
 }
 
 /// Turns the error of a stream into one that says what is wrong with the content.
-pub(crate) fn classify(error: io::Error) -> Error {
+pub fn classify(error: io::Error) -> Error {
     let verdict = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<VerifyError>());

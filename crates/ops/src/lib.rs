@@ -1,1 +1,28 @@
-//! The verbs as typed functions: copy, inspect, list tags, delete, serve.
+//! The verbs of dhow as typed functions: copy, inspect, list tags, delete. This is the public Rust
+//! API; the command line is a shell around it.
+//!
+//! A [`Session`] is made once per process and shared by all verbs: connections, tokens and policy
+//! live in it. Requests and reports are plain structs.
+
+mod copy;
+mod delete;
+mod endpoint;
+mod error;
+mod inspect;
+mod list_tags;
+mod manifest_digest;
+mod platform;
+mod retry;
+mod session;
+
+pub use copy::{CopyOptions, CopyReport, CopyRequest, copy};
+pub use delete::{DeleteRequest, delete};
+pub use dhow_copy::{Event, Format, PlanSummary, Progress, Report, Select, Tally};
+pub use endpoint::{CredentialsOption, EndpointOptions, ImageName};
+pub use error::Error;
+pub use inspect::{ImageSummary, InspectMode, InspectRequest, Inspection, LayerData, inspect};
+pub use list_tags::{ListTagsRequest, TagList, list_tags};
+pub use manifest_digest::manifest_digest;
+pub use platform::host_platform;
+pub use retry::RetryOptions;
+pub use session::{PolicyOption, Session, SessionOptions};

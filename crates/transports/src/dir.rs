@@ -272,12 +272,9 @@ impl Sink for DirSink {
         let old = self.location.path.join(digest.hex());
         blocking(move || {
             let new = staging.join(digest.hex());
-            match fs::hard_link(&old, &new) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                // Without links it has to be sent again.
-                Err(_) if !new.exists() => return Ok(None),
-                Err(_) => {}
+            // Where there are no links it has to be sent again.
+            if fs::hard_link(&old, &new).is_err() && !new.exists() {
+                return Ok(None);
             }
             let size = fs::metadata(&new)
                 .map_err(|error| Error::file("read", &new, error))?

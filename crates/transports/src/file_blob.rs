@@ -44,7 +44,7 @@ pub(crate) async fn read(
     let (sender, receiver) = mpsc::channel(DEPTH);
     // Ends by itself: at the end of the file, or when the receiver is gone.
     drop(tokio::task::spawn_blocking(move || {
-        send_pieces(&file, &sender)
+        send_pieces(&file, &sender);
     }));
     let pieces = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|piece| (piece, receiver))

@@ -1,0 +1,120 @@
+//! One error for all verbs.
+
+use dhow_config::ConfigError;
+use dhow_transport::{Kind, ParseError};
+
+/// Why a verb did not succeed. Causes are in [`source`](std::error::Error::source).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name is not one of an image.
+    #[error("invalid {role} name")]
+    Name {
+        /// `source`, `destination` or `image`.
+        role: &'static str,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// A configuration file cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The client could not be set up.
+    #[error(transparent)]
+    Client(#[from] dhow_client::Error),
+    /// A copy did not succeed.
+    #[error(transparent)]
+    Copy(#[from] dhow_copy::Error),
+    /// A place could not do its part.
+    #[error("cannot {step} `{name}`")]
+    Place {
+        /// What was being done.
+        step: &'static str,
+        /// With which place.
+        name: String,
+        /// Why it did not work.
+        source: dhow_transport::Error,
+    },
+    /// A manifest or config makes no sense.
+    #[error("the {what} of `{name}` cannot be used")]
+    Manifest {
+        /// Which document.
+        what: &'static str,
+        /// Of which place.
+        name: String,
+        /// What is wrong with it.
+        source: dhow_model::ManifestError,
+    },
+    /// What was asked for does not exist for this image or place.
+    #[error("{message}")]
+    Unsupported {
+        /// The fact.
+        message: String,
+        /// What the user can do about it.
+        hint: String,
+    },
+    /// No image of the index fits.
+    #[error("no image found in `{name}` for platform {wanted}; it has {available}")]
+    NoPlatform {
+        /// The place.
+        name: String,
+        /// The platform wanted.
+        wanted: String,
+        /// Those there are.
+        available: String,
+    },
+}
+
+impl Error {
+    /// Returns what went wrong, as far as a caller can act on it.
+    pub fn kind(&self) -> Kind {
+        use dhow_client::ErrorKind;
+        match self {
+            Self::Name { .. } | Self::Config(_) => Kind::Invalid,
+            Self::Client(error) => match error.kind() {
+                ErrorKind::Unauthorized => Kind::Unauthorized,
+                ErrorKind::Denied => Kind::Denied,
+                ErrorKind::NotFound => Kind::NotFound,
+                ErrorKind::Unreachable => Kind::Unreachable,
+                ErrorKind::Untrusted => Kind::Untrusted,
+                _ => Kind::Invalid,
+            },
+            Self::Copy(error) => error.kind(),
+            Self::Place { source, .. } => source.kind(),
+            Self::Manifest {
+                source: dhow_model::ManifestError::Digest { .. },
+                ..
+            } => Kind::DigestMismatch,
+            Self::Manifest { .. } => Kind::Invalid,
+            Self::Unsupported { .. } => Kind::Unsupported,
+            Self::NoPlatform { .. } => Kind::NotFound,
+        }
+    }
+
+    /// Returns what the user can do about it.
+    pub fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Name { source, .. } => source.hint_text(),
+            Self::Copy(error) => error.hint_text(),
+            Self::Client(error) => error.hint_text(),
+            Self::Place { source, .. } => source.hint_text(),
+            Self::Unsupported { hint, .. } => Some(hint.as_str()),
+            Self::NoPlatform { .. } => {
+                Some("choose one with `--override-os`, `--override-arch` or `--override-variant`")
+            }
+            Self::Config(_) | Self::Manifest { .. } => None,
+        };
+        hint.map(str::to_owned).into_iter().collect()
+    }
+
+    pub(crate) fn place(
+        step: &'static str,
+        name: &dyn std::fmt::Display,
+        source: dhow_transport::Error,
+    ) -> Self {
+        Self::Place {
+            step,
+            name: name.to_string(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! List tags: of a repository, or the names in a layout.
+
+use futures_util::TryStreamExt as _;
+use serde::Serialize;
+
+use crate::{Error, ImageName, RetryOptions, Session};
+
+/// Whose tags to list.
+#[derive(Clone, Debug)]
+pub struct ListTagsRequest {
+    /// The repository, without tag and digest, or the layout.
+    pub image: ImageName,
+    /// Trying again.
+    pub retry: RetryOptions,
+}
+
+/// The tags, in the order of the place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TagList {
+    /// The repository, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// The tags.
+    pub tags: Vec<String>,
+}
+
+/// Lists.
+pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<TagList, Error> {
+    let location = session.location(&request.image, "image")?;
+    let Some(catalog) = location.catalog() else {
+        return Err(Error::Unsupported {
+            message: format!(
+                "unsupported transport `{}` for tag listing",
+                location.transport()
+            ),
+            hint: "name a repository (`docker://…`) or a layout (`oci:…`)".to_owned(),
+        });
+    };
+    let tags = request
+        .retry
+        .run(async || {
+            let tags = catalog
+                .tags()
+                .map_ok(|tag| tag.to_string())
+                .try_collect()
+                .await;
+            tags.map_err(|source| Error::place("list the tags of", &location, source))
+        })
+        .await?;
+    let repository = location
+        .reference()
+        .map(|reference| reference.repository.to_string());
+    Ok(TagList { repository, tags })
+}

@@ -1,0 +1,86 @@
+//! What all verbs of one process share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dhow_config::{EnvSnapshot, Policy};
+use dhow_copy::Engine;
+use dhow_model::PlatformWish;
+use dhow_transport::Location;
+use dhow_trust::Admission;
+
+use crate::{Error, ImageName};
+
+/// Connections, tokens, policy and the platform that images are chosen for.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub(crate) environment: Arc<EnvSnapshot>,
+    pub(crate) client: dhow_client::Session,
+    pub(crate) tmp: PathBuf,
+    pub(crate) policy: PolicyOption,
+    pub(crate) platform: PlatformWish,
+}
+
+/// What a [`Session`] is made from.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The environment of the process.
+    pub environment: Arc<EnvSnapshot>,
+    /// The `User-Agent` of all requests.
+    pub user_agent: String,
+    /// Where big temporary files go.
+    pub tmp: PathBuf,
+    /// Which policy applies.
+    pub policy: PolicyOption,
+    /// The platform that images are chosen for.
+    pub platform: PlatformWish,
+}
+
+/// Which policy applies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyOption {
+    /// The user's or the system's policy.json; where there is none, everything is accepted.
+    Default,
+    /// This file.
+    File(PathBuf),
+    /// Everything is accepted.
+    AcceptAnything,
+}
+
+impl Session {
+    /// Starts a session. Reads nothing yet: files are read by the verb that needs them.
+    pub fn new(options: SessionOptions) -> Result<Self, Error> {
+        let client = dhow_client::Session::new(dhow_client::SessionOptions {
+            user_agent: options.user_agent,
+            environment: Arc::clone(&options.environment),
+            ..dhow_client::SessionOptions::default()
+        })?;
+        Ok(Self {
+            environment: options.environment,
+            client,
+            tmp: options.tmp,
+            policy: options.policy,
+            platform: options.platform,
+        })
+    }
+
+    /// Parses the name of an image. `role` says in messages what it is the name of.
+    pub fn location(
+        &self,
+        image: &ImageName,
+        role: &'static str,
+    ) -> Result<Arc<dyn Location>, Error> {
+        dhow_transports::standard(&image.endpoint.parts(self))
+            .parse(&image.name)
+            .map_err(|source| Error::Name { role, source })
+    }
+
+    pub(crate) fn engine(&self) -> Result<Engine, Error> {
+        let policy = match &self.policy {
+            PolicyOption::Default => Policy::load(&self.environment, None)?,
+            PolicyOption::File(path) => Policy::load(&self.environment, Some(path))?,
+            PolicyOption::AcceptAnything => Policy::accept_all(),
+        };
+        Ok(Engine::new(Admission::new(policy)))
+    }
+}
