@@ -1,6 +1,5 @@
 //! What a server answered: bounded reads of its body, and the error that a refusal becomes.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ pub(crate) struct Answer {
     at_origin: bool,
 }
 
-/// What a registry said when it refused: a cause in a chain of errors.
+/// What a registry said when it refused.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
@@ -188,26 +187,13 @@ impl Answer {
             }
         }
         let refusal = Refusal::new(self.status(), &body);
-        let kind = refusal.kind();
-        let message = format!("`{}` says no", fault::authority(&self.url));
-        let mut error = Error::new(kind, message);
+        let message = format!("`{}` answered {refusal}", fault::authority(&self.url));
+        let mut error = Error::refused(refusal.kind(), message, refusal);
         if retry::is_transient(self.status()) {
             error = error.retryable(retry::retry_after(self.headers()));
         }
-        error.caused_by(refusal)
+        error
     }
-}
-
-/// Returns the refusal in a chain of causes.
-pub(crate) fn refusal(error: &Error) -> Option<&Refusal> {
-    let mut next = StdError::source(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<Refusal>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[derive(Deserialize)]
@@ -279,15 +265,13 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "status {}", self.status)?;
+        self.status.fmt(f)?;
         if !self.words.is_empty() {
             write!(f, ": {}", self.words)?;
         }
         Ok(())
     }
 }
-
-impl StdError for Refusal {}
 
 /// Returns `manifest unknown: the words of the registry`, once when both are the same.
 fn spoken(code: &str, message: &str) -> String {
@@ -367,13 +351,13 @@ mod tests {
             Refusal::new(StatusCode::from_u16(status).unwrap(), body.as_bytes()).to_string()
         };
         let one = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
-        assert_eq!(say(404, one), "status 404 Not Found: manifest unknown");
+        assert_eq!(say(404, one), "404 Not Found: manifest unknown");
         let two = r#"{"errors":[{"code":"DENIED","message":"no\u001b[31m\nway"}]}"#;
-        assert_eq!(say(403, two), "status 403 Forbidden: denied: no[31m way");
-        assert_eq!(say(502, "<html>oops"), "status 502 Bad Gateway");
+        assert_eq!(say(403, two), "403 Forbidden: denied: no[31m way");
+        assert_eq!(say(502, "<html>oops"), "502 Bad Gateway");
         assert_eq!(
             say(401, r#"{"details":"wrong"}"#),
-            "status 401 Unauthorized: wrong"
+            "401 Unauthorized: wrong"
         );
         assert!(say(400, &"x".repeat(9999)).chars().count() < 400);
     }

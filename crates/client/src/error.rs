@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use crate::answer::Refusal;
+
 /// Why a request did not succeed. `Display` says one thing; the cause is in
 /// [`source`](StdError::source).
 #[derive(Debug)]
@@ -17,6 +19,7 @@ struct Inner {
     retry_after: Option<Duration>,
     resume_offset: Option<u64>,
     hint: Option<String>,
+    refusal: Option<Refusal>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -71,6 +74,7 @@ impl Error {
             retry_after: None,
             resume_offset: None,
             hint: None,
+            refusal: None,
             source: None,
         }))
     }
@@ -83,6 +87,19 @@ impl Error {
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Returns the error for what a registry said no to; its words are the message.
+    pub(crate) fn refused(kind: ErrorKind, message: String, refusal: Refusal) -> Self {
+        let mut error = Self::new(kind, message);
+        error.0.refusal = Some(refusal);
+        error
+    }
+
+    /// Returns what the registry said, if that is the cause.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        let below = || StdError::source(self)?.downcast_ref::<Self>()?.refusal();
+        self.0.refusal.as_ref().or_else(below)
     }
 
     #[must_use]

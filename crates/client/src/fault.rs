@@ -73,7 +73,8 @@ pub(crate) fn may_be_plain(error: &reqwest::Error) -> bool {
         // Whoever sends an alert speaks TLS.
         Some(rustls::Error::InvalidMessage(_)) => true,
         Some(_) => false,
-        None => !error.is_dns() && !error.is_builder(),
+        // Also where a name is not known: a proxy for plain http may know it.
+        None => !error.is_builder(),
     }
 }
 

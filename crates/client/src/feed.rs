@@ -21,6 +21,8 @@ struct State {
     /// What was read and not yet handed out.
     rest: Bytes,
     taken: u64,
+    /// How many bytes there must be in all, where that is known.
+    total: Option<u64>,
     hasher: Option<Hasher>,
     failure: Option<io::Error>,
     ended: bool,
@@ -28,11 +30,16 @@ struct State {
 
 impl Feed {
     /// Starts a feed. `hashes` says whether the digest is to be computed.
-    pub(crate) fn new(stream: BoxStream<'static, io::Result<Bytes>>, hashes: bool) -> Self {
+    pub(crate) fn new(
+        stream: BoxStream<'static, io::Result<Bytes>>,
+        total: Option<u64>,
+        hashes: bool,
+    ) -> Self {
         Self(Arc::new(Mutex::new(State {
             stream,
             rest: Bytes::new(),
             taken: 0,
+            total,
             hasher: hashes.then(|| Hasher::new(Algorithm::Sha256)),
             failure: None,
             ended: false,
@@ -107,6 +114,11 @@ impl State {
                 Poll::Ready(None) => self.ended = true,
             }
         }
+        match self.poll_end(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Poll::Ready(Ok(())) => {}
+        }
         let length = usize::try_from(most)
             .unwrap_or(usize::MAX)
             .min(self.rest.len());
@@ -117,6 +129,32 @@ impl State {
             hasher.update(&piece);
         }
         Poll::Ready(Some(Ok(piece)))
+    }
+
+    /// Holds the last bytes back until the stream has ended as it should: a reader that verifies
+    /// what it reads says so at its end, and a server that has all bytes may store them.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(total) = self.total else {
+            return Poll::Ready(Ok(()));
+        };
+        let left = total.saturating_sub(self.taken);
+        let too_long = || {
+            let message = format!("the blob has more than the {total} bytes it should have");
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)))
+        };
+        if self.rest.len() as u64 > left {
+            return too_long();
+        }
+        while self.rest.len() as u64 == left && !self.ended {
+            match self.stream.poll_next_unpin(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => {}
+                Poll::Ready(Some(Ok(_))) => return too_long(),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => self.ended = true,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

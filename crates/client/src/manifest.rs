@@ -6,7 +6,7 @@ use dhow_model::{Digest, ManifestError, ManifestKind, MediaType, RawManifest, Ta
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::answer::{self, Answer};
+use crate::answer::Answer;
 use crate::near;
 use crate::request::RequestBody;
 use crate::{Error, ErrorKind, ManifestRef, RepositoryClient};
@@ -176,8 +176,9 @@ impl RepositoryClient {
     /// Returns the error for a manifest that is not there.
     async fn no_manifest(&self, answer: Answer, reference: &ManifestRef) -> Error {
         let refusal = answer.into_error().await;
-        let unknown_name =
-            answer::refusal(&refusal).is_some_and(|refusal| refusal.has("NAME_UNKNOWN"));
+        let unknown_name = refusal
+            .refusal()
+            .is_some_and(|refusal| refusal.has("NAME_UNKNOWN"));
         let repository = &self.repository;
         let tag = match reference {
             ManifestRef::Digest(digest) => {
@@ -247,7 +248,7 @@ fn announced_digest(headers: &HeaderMap) -> Option<Digest> {
 }
 
 fn is_format_refused(error: &Error) -> bool {
-    answer::refusal(error).is_some_and(|refusal| {
+    error.refusal().is_some_and(|refusal| {
         refusal.status().is_client_error()
             && (refusal.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE
                 || ["MANIFEST_INVALID", "TAG_INVALID", "UNSUPPORTED"]

@@ -15,7 +15,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use url::{Url, form_urlencoded};
 
-use crate::answer::{self, Answer};
+use crate::answer::Answer;
 use crate::feed::Feed;
 use crate::host::Lane;
 use crate::repository::scope;
@@ -121,7 +121,7 @@ impl Upload {
     /// `Content` when the bytes could not be read. When the connection broke, the error tells in
     /// [`Error::resume_offset`] how much the registry kept; sending again continues there.
     pub async fn send(&mut self, content: Content) -> Result<Uploaded, Error> {
-        let feed = Feed::new(content.bytes, content.digest.is_none());
+        let feed = Feed::new(content.bytes, content.size, content.digest.is_none());
         if self.committed > 0 {
             feed.skip(self.committed)
                 .await
@@ -208,7 +208,9 @@ impl Upload {
         let status = answer.status();
         let error = self.refusal(answer, digest).await;
         let facts = self.client.channel.host().uploads();
-        let unknown = answer::refusal(&error).is_some_and(|one| one.has("BLOB_UPLOAD_UNKNOWN"));
+        let unknown = error
+            .refusal()
+            .is_some_and(|one| one.has("BLOB_UPLOAD_UNKNOWN"));
         match status.as_u16() {
             // Registries that take PATCH only say so in many ways.
             405 | 411 | 415 | 501 => facts.refuse_put(),

@@ -60,7 +60,7 @@ impl Context {
                 why: one_line(&error),
                 wait,
                 attempt,
-                of: self.options.retries + 1,
+                of: self.options.retries.max(BLOB_RETRIES) + 1,
             });
             sleep(wait).await;
             counter.store(0, Ordering::Relaxed);
@@ -81,7 +81,8 @@ impl Context {
         let Retry::After(named) = source.retry() else {
             return None;
         };
-        if attempt > self.options.retries {
+        // A registry may want a blob in another way than the first that was tried.
+        if attempt > self.options.retries.max(BLOB_RETRIES) {
             return None;
         }
         let backoff = Duration::from_secs(1 << (attempt - 1).min(6));
@@ -223,3 +224,6 @@ fn one_line(error: &Error) -> String {
     }
     text
 }
+
+/// How often a blob is tried again even when nobody asked for it.
+const BLOB_RETRIES: u32 = 2;

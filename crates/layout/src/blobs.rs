@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::directory::sync_directory;
+use crate::flush::Flusher;
 use crate::temporary::Temporary;
 
 /// A blob on its way into the layout. Dropping it removes what was written.
@@ -18,6 +19,7 @@ pub struct BlobWriter {
     file: Temporary,
     naming: Naming,
     hasher: Hasher,
+    flusher: Flusher,
     expected_size: Option<u64>,
     written: u64,
 }
@@ -38,6 +40,7 @@ impl BlobWriter {
             file,
             naming: Naming::Nested,
             hasher: Hasher::new(Algorithm::Sha256),
+            flusher: Flusher::default(),
             expected_size: size,
             written: 0,
         })
@@ -63,6 +66,7 @@ impl BlobWriter {
             .file()
             .write_all(data)
             .map_err(|error| Error::io("write a file in", self.file.directory(), error))?;
+        self.flusher.written(self.file.file(), data.len());
         self.hasher.update(data);
         self.written += data.len() as u64;
         match self.expected_size {
@@ -130,6 +134,7 @@ impl BlobWriter {
         if digest.algorithm() != Algorithm::Sha256 {
             fs::create_dir_all(&directory).map_err(wrap)?;
         }
+        drop(self.flusher);
         self.file.persist(&path, 0o644).map_err(wrap)?;
         sync_directory(&directory);
         Ok(())

@@ -8,6 +8,7 @@
 mod blobs;
 mod directory;
 mod error;
+mod flush;
 mod gc;
 mod index;
 mod lock;

@@ -3,6 +3,7 @@
 pub mod dir;
 pub mod docker;
 mod file_blob;
+mod near;
 pub mod oci;
 mod path_scopes;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dhow_client::Endpoint;
+use dhow_model::Reference;
 use dhow_transport::{Location, ParseError, Transport};
 
 /// What transports are built from: the settings of one side of a command.
@@ -54,8 +56,20 @@ impl Transports {
                 "invalid image name `{shown}`, unknown transport `{}`",
                 transport.escape_debug()
             ))
-            .hint(format!("the transports are {}", self.names().join(", ")))),
+            .hint(self.hint(name, transport))),
         }
+    }
+
+    /// Returns what to do about a transport that does not exist.
+    fn hint(&self, name: &str, transport: &str) -> String {
+        let names = self.names();
+        if let Some(near) = near::nearest(transport, names.iter().copied()).first() {
+            return format!("write `{near}:`; the transports are {}", names.join(", "));
+        }
+        if Reference::parse(name).is_ok() {
+            return format!("for an image in a registry write `docker://{name}`");
+        }
+        format!("name one of the transports {}", names.join(", "))
     }
 
     /// Returns the names, in order.

@@ -22,7 +22,7 @@ use futures_util::{StreamExt as _, stream};
 use self::select::Select;
 use self::sink::OciSink;
 use crate::file_blob::{self, blocking, layout_error};
-use crate::path_scopes;
+use crate::{near, path_scopes};
 
 /// The `oci` transport.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl OciLocation {
                     Kind::NotFound,
                     format!("no descriptor found for reference `{name}` in `{path}`"),
                 )
-                .hint(names_hint(&index.names()))
+                .hint(near_hint(name, &index.names()))
             }),
         }?;
         if !is_supported(&found) {
@@ -168,6 +168,13 @@ fn named<'a>(entries: &'a [Descriptor], name: &str) -> Option<&'a Descriptor> {
 fn is_supported(entry: &Descriptor) -> bool {
     let kind = entry.media_type.manifest_kind();
     kind.is_some_and(|kind| !kind.is_docker1())
+}
+
+fn near_hint(name: &str, names: &[String]) -> String {
+    match near::nearest(name, names.iter().map(String::as_str)).as_slice() {
+        [] => names_hint(names),
+        near => format!("near names are `{}`", near.join("`, `")),
+    }
 }
 
 fn names_hint(names: &[String]) -> String {

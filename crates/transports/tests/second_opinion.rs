@@ -65,7 +65,8 @@ async fn skopeo_and_umoci_read_a_layout_of_ours() {
         write(&*layout(&path, name), &image).await;
     }
     validate_layout(&path).unwrap();
-    for (name, image) in samples() {
+    // Debian's skopeo does not look for Docker's types in a layout; later ones do.
+    for (name, image) in samples().iter().filter(|(_, image)| is_oci(image)) {
         let from = layout(&path, name).to_string();
         let Some(raw) = skopeo(&["inspect", "--raw", &from]) else {
             return;

@@ -135,6 +135,40 @@ async fn an_upload_elsewhere_gets_no_credentials() {
     assert_eq!(seen.body_length, 1000);
 }
 
+#[tokio::test]
+async fn a_proxy_gets_its_own_password_and_no_more() {
+    let proxy = ScriptedServer::start(|seen, _| {
+        if seen.method == "CONNECT" {
+            return Reply::status(502);
+        }
+        let manifest = manifest();
+        asks(seen).unwrap_or_else(|| Reply::status(200).body(manifest.bytes().clone()))
+    })
+    .await;
+    let mut environment = dhow_config::EnvSnapshot::default();
+    let address = format!("http://me:proxy-word@{}", proxy.address());
+    environment
+        .variables
+        .insert("HTTP_PROXY".to_owned(), address);
+    let session = dhow_client::Session::new(dhow_client::SessionOptions {
+        environment: Arc::new(environment),
+        ..dhow_client::SessionOptions::default()
+    });
+    let repository = dhow_model::Repository::parse("registry.invalid/a/b").unwrap();
+    let client = endpoint(&session.unwrap(), basic()).repository(&repository, Access::Pull);
+    client
+        .manifest(&ManifestRef::Tag(Tag::latest()))
+        .await
+        .unwrap();
+    let seen = proxy.seen();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(seen[1].header("host"), "registry.invalid");
+    assert_eq!(
+        seen[1].header("proxy-authorization"),
+        "Basic bWU6cHJveHktd29yZA=="
+    );
+}
+
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

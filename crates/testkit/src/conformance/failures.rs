@@ -73,7 +73,8 @@ pub async fn a_blob_with_another_digest_is_refused(place: &Place) {
 pub async fn a_blob_of_another_size_is_refused(place: &Place) {
     let sink = place.sink("v1").await;
     let (blob, bytes) = loose(57, 70_000);
-    let longer = Bytes::from([bytes.as_ref(), b"x"].concat());
+    // Not the blob with something behind it: a sink may stop reading at the size.
+    let longer = Bytes::from([b"x", bytes.as_ref()].concat());
     for other in [bytes.slice(..69_999), longer, Bytes::new()] {
         for mut body in [Blob::from_bytes(other.clone()), pieces(&other)] {
             body.size = Some(blob.size);

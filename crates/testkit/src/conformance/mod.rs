@@ -1,8 +1,9 @@
 //! What every transport must do, whatever it is made of: a transport exists when it passes.
 //!
 //! A transport's tests write one line, `dhow_testkit::conformance_tests!(place);`, where `place` is
-//! an `async fn() -> Place` that makes a new empty place. Each case becomes a test of its own and
-//! looks at the place's caps where transports may differ.
+//! an `async fn() -> Place` that makes a new empty place, or `(optional place)` with one that may
+//! have none to offer. Each case becomes a test of its own and looks at the place's caps where
+//! transports may differ.
 
 mod blobs;
 mod failures;
@@ -18,6 +19,12 @@ pub use place::{Place, content, pieces, store, stored, want};
 #[macro_export]
 macro_rules! conformance_tests {
     ($place:path) => {
+        $crate::conformance_tests! { @cases async || Some($place().await) }
+    };
+    (optional $place:path) => {
+        $crate::conformance_tests! { @cases $place }
+    };
+    (@cases $place:expr) => {
         $crate::conformance_tests! { @each $place;
             an_image_comes_back_byte_for_byte
             an_index_comes_back_with_its_members
@@ -46,11 +53,14 @@ macro_rules! conformance_tests {
             a_dropped_transfer_leaves_nothing
         }
     };
-    (@each $place:path; $($case:ident)*) => {
+    (@each $place:expr; $($case:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                $crate::conformance::$case(&$place().await).await;
+                let place = $place;
+                if let Some(place) = place().await {
+                    $crate::conformance::$case(&place).await;
+                }
             }
         )*
     };

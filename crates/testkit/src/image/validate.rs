@@ -33,9 +33,10 @@ pub fn validate_layout(path: &Path) -> Result<LayoutContent, String> {
             return Err(format!("{}/{file} does not belong here", path.display()));
         }
     }
-    let marker = read(&path.join("oci-layout"))?;
-    if marker != br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice() {
-        return Err("`oci-layout` says something else".to_owned());
+    let marker: serde_json::Value = serde_json::from_slice(&read(&path.join("oci-layout"))?)
+        .map_err(|error| format!("oci-layout: {error}"))?;
+    if marker != serde_json::json!({ "imageLayoutVersion": "1.0.0" }) {
+        return Err(format!("`oci-layout` says {marker}"));
     }
     let mut blobs = BTreeSet::new();
     for algorithm in files(&path.join("blobs"))? {

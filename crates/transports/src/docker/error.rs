@@ -8,7 +8,8 @@ use dhow_transport::{Error, Kind, Retry};
 /// Turns an error of the client into one of the waist. What it says moves up, and its cause stays.
 pub(super) fn convert(mut error: dhow_client::Error) -> Error {
     if let Some(content) = error.take_content_error() {
-        return of_content(content, error.to_string());
+        // What the source of the bytes said is what went wrong.
+        return Error::from_stream(content);
     }
     let mut converted = Error::new(kind(error.kind()), error.to_string());
     if error.is_retryable() {
@@ -21,17 +22,6 @@ pub(super) fn convert(mut error: dhow_client::Error) -> Error {
     match Chain::below(&error) {
         Some(chain) => converted.caused_by(chain),
         None => converted,
-    }
-}
-
-/// Returns the error of a source that was being sent, as that source gave it.
-fn of_content(content: io::Error, during: String) -> Error {
-    match content.downcast::<Error>() {
-        Ok(error) => error,
-        Err(content) => {
-            let error = Error::new(Kind::Io, during);
-            error.caused_by(content).retryable(None)
-        }
     }
 }
 

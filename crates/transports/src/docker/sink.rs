@@ -246,7 +246,7 @@ impl Sink for DockerSink {
             Body::Stream(mut stream) if size.is_some_and(|size| size <= SMALL) => {
                 let mut all = BytesMut::new();
                 while let Some(piece) = stream.next().await {
-                    all.extend_from_slice(&piece.map_err(unreadable)?);
+                    all.extend_from_slice(&piece.map_err(Error::from_stream)?);
                     if all.len() as u64 > SMALL {
                         return Err(Error::new(
                             Kind::SizeMismatch,
@@ -266,6 +266,12 @@ impl Sink for DockerSink {
             }
         };
         let bytes = bytes.unwrap_or_default();
+        if size.is_some_and(|size| size != bytes.len() as u64) {
+            return Err(Error::new(
+                Kind::SizeMismatch,
+                format!("a blob has {} bytes, not as many as it should", bytes.len()),
+            ));
+        }
         let content = || Content::from_bytes(bytes.clone(), want.digest);
         match self.send(want, content()).await {
             // What is in memory can be sent again at once, in another way or to a new session.
@@ -299,14 +305,5 @@ impl Sink for DockerSink {
         }
         let stored = self.client.put_manifest(&reference, root).await;
         stored.map(drop).map_err(convert)
-    }
-}
-
-fn unreadable(source: std::io::Error) -> Error {
-    match source.downcast::<Error>() {
-        Ok(error) => error,
-        Err(source) => Error::new(Kind::Io, "the bytes to store cannot be read")
-            .caused_by(source)
-            .retryable(None),
     }
 }

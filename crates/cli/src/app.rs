@@ -1,0 +1,179 @@
+//! From arguments to an exit code: parse, start the runtime, run one command, report.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use dhow_config::EnvSnapshot;
+use dhow_ops::{Session, SessionOptions};
+
+use crate::commands::Cli;
+use crate::failure::{Exit, Failure};
+use crate::options::GlobalOptions;
+use crate::render::{compat, logging, streams};
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) environment: Arc<EnvSnapshot>,
+    pub(crate) global: GlobalOptions,
+    pub(crate) voice: Voice,
+}
+
+/// How dhow talks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// As itself.
+    Dhow,
+    /// As skopeo: it was called by that name.
+    Skopeo,
+}
+
+impl App {
+    /// Starts the session that all verbs share.
+    pub(crate) fn session(&self) -> Result<Session, Failure> {
+        let name = match self.voice {
+            Voice::Dhow => concat!("dhow/", env!("CARGO_PKG_VERSION")),
+            Voice::Skopeo => compat::USER_AGENT,
+        };
+        let user_agent = match &self.global.user_agent_prefix {
+            Some(prefix) if !prefix.is_empty() => format!("{prefix} {name}"),
+            _ => name.to_owned(),
+        };
+        Ok(Session::new(SessionOptions {
+            environment: Arc::clone(&self.environment),
+            user_agent,
+            tmp: self.global.tmpdir.clone(),
+            policy: self.global.policy(),
+            platform: self.global.platform(),
+        })?)
+    }
+}
+
+/// Runs the program.
+pub(crate) fn main(arguments: Vec<OsString>, environment: EnvSnapshot) -> ExitCode {
+    let start = Instant::now();
+    let voice = voice_of(&arguments);
+    let matches = match command(voice).try_get_matches_from(&arguments) {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error, voice, start),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, voice, start),
+    };
+    let Some(verb) = cli.command else {
+        return Failure::usage("missing command `dhow COMMAND`")
+            .hint("see `dhow --help`")
+            .report(voice, start);
+    };
+    logging::start(cli.global.debug, voice);
+    let app = App {
+        environment: Arc::new(environment),
+        global: cli.global,
+        voice,
+    };
+    match run(&app, verb.run(&app)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(voice, start),
+    }
+}
+
+/// Returns the command line's definition, under the name the program was called by.
+pub(crate) fn command(voice: Voice) -> clap::Command {
+    match voice {
+        Voice::Dhow => Cli::command(),
+        Voice::Skopeo => Cli::command()
+            .name("skopeo")
+            .bin_name("skopeo")
+            .display_name("skopeo")
+            .version(compat::VERSION),
+    }
+}
+
+fn voice_of(arguments: &[OsString]) -> Voice {
+    let name = arguments
+        .first()
+        .and_then(|path| Path::new(path).file_name());
+    match name.and_then(|name| name.to_str()) {
+        Some("skopeo") => Voice::Skopeo,
+        _ => Voice::Dhow,
+    }
+}
+
+/// Runs a command until it ends, a signal comes, or its time is over. What is dropped cleans up
+/// after itself.
+fn run(app: &App, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Local, "cannot start").caused_by(&error))?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = work => result,
+            failure = interrupted() => Err(failure),
+            failure = over(app) => Err(failure),
+        }
+    });
+    // Threads that still wait for a file or a name server are not waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    result
+}
+
+async fn interrupted() -> Failure {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => Failure::new(Exit::Interrupted, "interrupted"),
+        () = wait(SignalKind::terminate()) => Failure::new(Exit::Terminated, "terminated"),
+    }
+}
+
+async fn over(app: &App) -> Failure {
+    match app.global.command_timeout.filter(|limit| !limit.is_zero()) {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            Failure::new(
+                Exit::Unreachable,
+                format!("the time of {limit:?} given with `--command-timeout` is over"),
+            )
+            .hint("give more time, or none")
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn usage(error: &clap::Error, voice: Voice, start: Instant) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            streams::print(&error.render().to_string());
+            ExitCode::SUCCESS
+        }
+        _ => match voice {
+            Voice::Skopeo => {
+                let text = error.render().to_string();
+                let first = text.lines().next().unwrap_or_default();
+                Failure::usage(first.strip_prefix("error: ").unwrap_or(first)).report(voice, start)
+            }
+            Voice::Dhow => {
+                streams::eprint(&error.render().to_string());
+                ExitCode::from(Exit::Usage.code())
+            }
+        },
+    }
+}
+
+/// Sockets and hashing; file work has threads of its own.
+const WORKERS: usize = 4;

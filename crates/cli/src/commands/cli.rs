@@ -1,0 +1,49 @@
+//! The list of commands.
+
+use clap::{Parser, Subcommand};
+
+use super::{completion, copy, delete, inspect, list_tags, manifest_digest};
+use crate::app::App;
+use crate::failure::Failure;
+use crate::options::GlobalOptions;
+
+/// Move container images between registries, OCI layouts and directories
+#[derive(Debug, Parser)]
+#[command(
+    name = "dhow",
+    version,
+    about,
+    max_term_width = 100,
+    disable_help_subcommand = false
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalOptions,
+    #[command(subcommand)]
+    pub(crate) command: Option<Verb>,
+}
+
+/// A command with its arguments.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Copy(Box<copy::Args>),
+    Inspect(Box<inspect::Args>),
+    ListTags(Box<list_tags::Args>),
+    Delete(Box<delete::Args>),
+    ManifestDigest(manifest_digest::Args),
+    Completion(completion::Args),
+}
+
+impl Verb {
+    /// Runs the command.
+    pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
+        match self {
+            Self::Copy(arguments) => arguments.run(app).await,
+            Self::Inspect(arguments) => arguments.run(app).await,
+            Self::ListTags(arguments) => arguments.run(app).await,
+            Self::Delete(arguments) => arguments.run(app).await,
+            Self::ManifestDigest(arguments) => arguments.run(),
+            Self::Completion(arguments) => arguments.run(app),
+        }
+    }
+}

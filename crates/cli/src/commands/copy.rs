@@ -1,0 +1,179 @@
+//! `dhow copy`.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dhow_model::{Digest, Platform};
+use dhow_ops::{CopyOptions, CopyReport, CopyRequest, Format, Select};
+
+use crate::app::{App, Voice};
+use crate::failure::{Exit, Failure};
+use crate::options::{
+    Destination, EndpointArgs, OutputFormat, RetryArgs, SharedAuth, Source, parse_bool,
+};
+use crate::render::{progress, result};
+
+/// Copy an image, or an index with its images, from one place to another
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  dhow copy docker://docker.io/library/centos:7 oci:./target:centos:7
+  dhow copy --dest-creds=user:TOKEN oci:./target:centos:7 docker://registry.example.com/my-images/centos:7
+  dhow copy --all docker://quay.io/podman/stable docker://registry.example.com/mirror/podman:stable
+  dhow copy --dry-run --multi-arch linux/amd64,linux/arm64 docker://quay.io/podman/stable dir:./podman")]
+pub(crate) struct Args {
+    /// Where the image is: TRANSPORT:NAME
+    source: String,
+    /// Where it is to be: TRANSPORT:NAME
+    destination: String,
+    /// Copy all images of an index
+    #[arg(long, short, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
+    all: bool,
+    /// Which images of an index: system, all, index-only, or platforms such as linux/amd64,linux/arm64
+    #[arg(long, value_name = "WHICH")]
+    multi_arch: Option<String>,
+    /// Rewrite the index so that it lists only the platforms that were copied
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
+    strip_removed_platforms: bool,
+    /// Fail rather than change a manifest
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
+    preserve_digests: bool,
+    /// Format of the manifests at the destination: oci or v2s2 [default: that of the source, where the destination takes it]
+    #[arg(long, short, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Print what would be copied, and copy nothing
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
+    dry_run: bool,
+    /// Write the digest of what was copied to this file
+    #[arg(long, value_name = "PATH")]
+    digestfile: Option<PathBuf>,
+    /// Copy this many blobs at once; 0 means 6
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    image_parallel_copies: usize,
+    /// Show no progress and no result
+    #[arg(long, short, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
+    quiet: bool,
+    /// Do not copy signatures (this version copies none)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
+    remove_signatures: bool,
+    #[command(flatten)]
+    shared: SharedAuth,
+    #[command(flatten)]
+    source_endpoint: EndpointArgs<Source>,
+    #[command(flatten)]
+    destination_endpoint: EndpointArgs<Destination>,
+    #[command(flatten)]
+    retry: RetryArgs,
+}
+
+impl Args {
+    pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
+        let request = CopyRequest {
+            source: self
+                .source_endpoint
+                .image(&self.source, Some(&self.shared))?,
+            destination: self
+                .destination_endpoint
+                .image(&self.destination, Some(&self.shared))?,
+            options: CopyOptions {
+                select: self.select()?,
+                strip_removed_platforms: self.strip_removed_platforms,
+                preserve_digests: self.preserve_digests,
+                format: self.format()?,
+                dry_run: self.dry_run,
+                parallel: NonZeroUsize::new(self.image_parallel_copies)
+                    .unwrap_or(CopyOptions::default().parallel),
+                retry: self.retry.options(),
+            },
+        };
+        let session = app.session()?;
+        let shown = progress::start(app, self.quiet || self.dry_run);
+        let copied = dhow_ops::copy(&session, &request, Arc::clone(&shown.progress)).await;
+        shown.finish();
+        let copied = copied?;
+        if let (Some(path), false) = (&self.digestfile, self.dry_run) {
+            write_digest(path, &copied.report.digest)?;
+        }
+        self.show(app, &request, &copied)
+    }
+
+    fn show(&self, app: &App, request: &CopyRequest, copied: &CopyReport) -> Result<(), Failure> {
+        match (&copied.report.plan, app.global.output) {
+            (Some(plan), OutputFormat::Text) => result::plan(request, plan),
+            (_, OutputFormat::Json) => result::json(request, copied),
+            (None, OutputFormat::Text) if self.quiet || app.voice == Voice::Skopeo => Ok(()),
+            (None, OutputFormat::Text) => {
+                result::text(request, copied);
+                Ok(())
+            }
+        }
+    }
+
+    fn select(&self) -> Result<Select, Failure> {
+        let Some(text) = self.multi_arch.as_deref() else {
+            return Ok(if self.all {
+                Select::All
+            } else {
+                Select::System
+            });
+        };
+        if self.all {
+            return Err(Failure::usage(
+                "cannot use --all and --multi-arch flags together",
+            ));
+        }
+        match text {
+            "system" => return Ok(Select::System),
+            "all" => return Ok(Select::All),
+            "index-only" => return Ok(Select::IndexOnly),
+            _ => {}
+        }
+        let platforms = text.split(',').map(|text| {
+            Platform::parse(text.trim()).map_err(|error| {
+                Failure::usage(format!("unknown multi-arch option `{text}`"))
+                    .caused_by(&error)
+                    .hint("choose `system`, `all`, `index-only`, or platforms such as `linux/amd64,linux/arm64/v8`")
+            })
+        });
+        platforms.collect::<Result<_, _>>().map(Select::Platforms)
+    }
+
+    fn format(&self) -> Result<Option<Format>, Failure> {
+        match self.format.as_deref() {
+            None | Some("") => Ok(None),
+            Some("oci") => Ok(Some(Format::Oci)),
+            Some("v2s2") => Ok(Some(Format::Docker2)),
+            Some("v2s1") => Err(Failure::new(
+                Exit::Unsupported,
+                "images cannot be converted to Docker schema 1 (`v2s1`) by this version",
+            )
+            .hint("choose `--format v2s2` or `--format oci`")),
+            Some(other) => Err(Failure::usage(format!(
+                "unknown format `{other}`. Choose one of the supported formats: 'oci', 'v2s1', or 'v2s2'"
+            ))),
+        }
+    }
+}
+
+/// Writes the digest without a newline, whole or not at all.
+fn write_digest(path: &Path, digest: &Digest) -> Result<(), Failure> {
+    let fail = |error: &std::io::Error| {
+        Failure::new(
+            Exit::Local,
+            format!("cannot write the digest to `{}`", path.display()),
+        )
+        .caused_by(error)
+    };
+    // What is no plain file, such as /dev/stdout, cannot be replaced.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return std::fs::write(path, digest.to_string()).map_err(|error| fail(&error));
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}", std::process::id()));
+    std::fs::write(&aside, digest.to_string())
+        .and_then(|()| std::fs::rename(&aside, path))
+        .map_err(|error| {
+            drop(std::fs::remove_file(&aside));
+            fail(&error)
+        })
+}

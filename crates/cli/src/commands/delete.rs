@@ -1,0 +1,33 @@
+//! `dhow delete`.
+
+use dhow_ops::DeleteRequest;
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::options::{EndpointArgs, Only, RetryArgs};
+
+/// Delete an image; in a registry, all tags of its manifest go with it
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  dhow delete docker://registry.example.com/team/app:old
+  dhow delete oci:./target:centos:7")]
+pub(crate) struct Args {
+    /// The image: docker://REPOSITORY:TAG or oci:DIR:NAME
+    image: String,
+    #[command(flatten)]
+    endpoint: EndpointArgs<Only>,
+    #[command(flatten)]
+    retry: RetryArgs,
+}
+
+impl Args {
+    pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
+        let session = app.session()?;
+        let image = self.endpoint.image(&self.image, None)?;
+        let request = DeleteRequest {
+            image,
+            retry: self.retry.options(),
+        };
+        Ok(dhow_ops::delete(&session, &request).await?)
+    }
+}

@@ -1,0 +1,34 @@
+//! `dhow list-tags`.
+
+use dhow_ops::ListTagsRequest;
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::options::{EndpointArgs, Only, RetryArgs};
+use crate::render::json;
+
+/// List the tags of a repository, or the names in a layout, as JSON
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  dhow list-tags docker://docker.io/library/centos
+  dhow list-tags oci:./target")]
+pub(crate) struct Args {
+    /// The repository, without tag and digest: docker://REPOSITORY or oci:DIR
+    repository: String,
+    #[command(flatten)]
+    endpoint: EndpointArgs<Only>,
+    #[command(flatten)]
+    retry: RetryArgs,
+}
+
+impl Args {
+    pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
+        let session = app.session()?;
+        let image = self.endpoint.image(&self.repository, None)?;
+        let request = ListTagsRequest {
+            image,
+            retry: self.retry.options(),
+        };
+        json::print(&dhow_ops::list_tags(&session, &request).await?)
+    }
+}

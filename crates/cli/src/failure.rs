@@ -1,0 +1,153 @@
+//! Failures as users see them: one cause per line, hints, and an exit code per cause
+//! (`docs/user/exit-codes.md`).
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use dhow_transport::Kind;
+
+use crate::app::Voice;
+use crate::render::{compat, streams};
+
+/// Why a command ends without success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    /// The message, then its causes.
+    chain: Vec<String>,
+    hints: Vec<String>,
+}
+
+/// The exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Something else went wrong.
+    General = 1,
+    /// An image, tag, repository or file does not exist.
+    NotFound = 2,
+    /// Credentials are missing, wrong, or not enough.
+    Denied = 3,
+    /// The registry asks to slow down.
+    RateLimited = 4,
+    /// A host cannot be reached, or does not answer in time.
+    Unreachable = 5,
+    /// A certificate is not trusted.
+    Untrusted = 6,
+    /// Content has the wrong digest or size, or policy says no.
+    Verification = 7,
+    /// A document is malformed, or a name is not one.
+    Invalid = 8,
+    /// The local file system refuses.
+    Local = 9,
+    /// What was asked for is not possible for this image or place.
+    Unsupported = 10,
+    /// The command line is wrong (`EX_USAGE` of sysexits.h).
+    Usage = 64,
+    /// SIGINT.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+impl Exit {
+    pub(crate) const fn code(self) -> u8 {
+        self as u8
+    }
+
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::NotFound => Self::NotFound,
+            Kind::Denied | Kind::Unauthorized => Self::Denied,
+            Kind::RateLimited => Self::RateLimited,
+            Kind::Unreachable | Kind::Timeout => Self::Unreachable,
+            Kind::Untrusted => Self::Untrusted,
+            Kind::DigestMismatch | Kind::SizeMismatch | Kind::Rejected => Self::Verification,
+            Kind::Invalid => Self::Invalid,
+            Kind::Io | Kind::Exists => Self::Local,
+            Kind::Unsupported | Kind::ManifestRejected => Self::Unsupported,
+            Kind::Cancelled => Self::Interrupted,
+            _ => Self::General,
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            chain: vec![message.into()],
+            hints: Vec::new(),
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Adds an error and its causes.
+    pub(crate) fn caused_by(mut self, error: &dyn Error) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            self.add(error.to_string());
+            cause = error.source();
+        }
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Says what went wrong on stderr and returns the exit code.
+    pub(crate) fn report(&self, voice: Voice, start: Instant) -> ExitCode {
+        match voice {
+            Voice::Dhow => {
+                streams::eprint(&self.text());
+                ExitCode::from(self.exit.code())
+            }
+            Voice::Skopeo => {
+                compat::fatal(&self.chain.join(": "), start);
+                // COMPAT(skopeo): 2 is "image not found", everything else is 1.
+                ExitCode::from(if self.exit == Exit::NotFound { 2 } else { 1 })
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("error: {}\n", self.chain[0]);
+        for cause in &self.chain[1..] {
+            text.push_str("  caused by: ");
+            text.push_str(cause);
+            text.push('\n');
+        }
+        for hint in &self.hints {
+            text.push_str("\nhint: ");
+            text.push_str(hint);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Adds a cause that says something new.
+    fn add(&mut self, cause: String) {
+        if !self.chain.last().is_some_and(|last| last.ends_with(&cause)) {
+            self.chain.push(cause);
+        }
+    }
+}
+
+impl From<dhow_ops::Error> for Failure {
+    fn from(error: dhow_ops::Error) -> Self {
+        let mut failure = Self {
+            exit: Exit::of(error.kind()),
+            chain: vec![error.to_string()],
+            hints: error.hints(),
+        };
+        if let Some(cause) = error.source() {
+            failure = failure.caused_by(cause);
+        }
+        failure
+    }
+}

@@ -1,0 +1,10 @@
+//! Everything that is written: data on stdout, all else on stderr.
+
+pub(crate) mod compat;
+pub(crate) mod json;
+pub(crate) mod logging;
+pub(crate) mod progress;
+pub(crate) mod result;
+pub(crate) mod size;
+pub(crate) mod streams;
+pub(crate) mod template;

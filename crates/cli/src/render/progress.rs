@@ -1,0 +1,302 @@
+//! Progress on stderr: bars on a terminal, a line every few seconds elsewhere, JSON lines for
+//! programs. The engine hands out counters; a thread samples them, so that the data path only adds.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use dhow_model::Digest;
+use dhow_ops::{Event, Progress};
+use dhow_transport::How;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::{compat, size, streams};
+use crate::app::{App, Voice};
+use crate::options::ProgressMode;
+
+/// Progress that is being shown, until [`Shown::finish`].
+pub(crate) struct Shown {
+    /// What the engine reports to.
+    pub(crate) progress: Arc<dyn Progress>,
+    sampler: Option<(Sender<()>, JoinHandle<()>)>,
+    state: Option<Arc<State>>,
+}
+
+/// Begins to show progress in the way that the options and the terminal call for.
+pub(crate) fn start(app: &App, quiet: bool) -> Shown {
+    let mode = match (app.voice, app.global.progress) {
+        _ if quiet => Mode::None,
+        (_, ProgressMode::None) => Mode::None,
+        (Voice::Skopeo, ProgressMode::Auto) => {
+            let progress: Arc<dyn Progress> = Arc::new(compat::Report::default());
+            return Shown {
+                progress,
+                sampler: None,
+                state: None,
+            };
+        }
+        // Bars and log lines would overwrite each other.
+        (_, ProgressMode::Auto) if app.global.debug => Mode::Plain,
+        (_, ProgressMode::Auto) if std::io::stderr().is_terminal() => Mode::Bars,
+        (_, ProgressMode::Bar) => Mode::Bars,
+        (_, ProgressMode::Auto | ProgressMode::Plain) => Mode::Plain,
+        (_, ProgressMode::Json) => Mode::Json,
+    };
+    let state = Arc::new(State::new(mode));
+    let sampler = mode.interval().map(|interval| {
+        let (stop, stopped) = mpsc::channel();
+        let state = Arc::clone(&state);
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                state.sample();
+            }
+        });
+        (stop, thread)
+    });
+    let progress: Arc<dyn Progress> = Arc::clone(&state) as _;
+    Shown {
+        progress,
+        sampler,
+        state: Some(state),
+    }
+}
+
+impl Shown {
+    /// Ends the display and leaves the terminal clean.
+    pub(crate) fn finish(self) {
+        if let Some((stop, thread)) = self.sampler {
+            drop(stop);
+            drop(thread.join());
+        }
+        if let Some(bars) = self.state.and_then(|state| state.bars.clone()) {
+            drop(bars.clear());
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    None,
+    Bars,
+    Plain,
+    Json,
+}
+
+impl Mode {
+    const fn interval(self) -> Option<Duration> {
+        match self {
+            Self::None => None,
+            Self::Bars => Some(Duration::from_millis(100)),
+            Self::Plain => Some(Duration::from_secs(5)),
+            Self::Json => Some(Duration::from_secs(1)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    start: Instant,
+    bars: Option<MultiProgress>,
+    tally: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total_bytes: u64,
+    total_blobs: u64,
+    done_bytes: u64,
+    done_blobs: u64,
+    active: BTreeMap<Digest, Active>,
+    sum: Option<ProgressBar>,
+}
+
+#[derive(Debug)]
+struct Active {
+    counter: Arc<AtomicU64>,
+    size: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Counts {
+    fn bytes(&self) -> u64 {
+        let active = self
+            .active
+            .values()
+            .map(|blob| blob.counter.load(Ordering::Relaxed));
+        self.done_bytes + active.sum::<u64>()
+    }
+}
+
+impl State {
+    fn new(mode: Mode) -> Self {
+        let bars = (mode == Mode::Bars)
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        Self {
+            mode,
+            start: Instant::now(),
+            bars,
+            tally: Mutex::default(),
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sample(&self) {
+        let counts = self.counts();
+        match self.mode {
+            Mode::None => {}
+            Mode::Bars => {
+                for blob in counts.active.values() {
+                    if let Some(bar) = &blob.bar {
+                        bar.set_position(blob.counter.load(Ordering::Relaxed));
+                    }
+                }
+                if let Some(sum) = &counts.sum {
+                    sum.set_position(counts.bytes());
+                }
+            }
+            Mode::Plain => self.say_where_we_are(&counts),
+            Mode::Json => streams::eprint(&format!(
+                "{}\n",
+                json!({
+                    "event": "progress",
+                    "bytes": counts.bytes(),
+                    "totalBytes": counts.total_bytes,
+                    "blobs": counts.done_blobs,
+                    "totalBlobs": counts.total_blobs,
+                    "seconds": self.start.elapsed().as_secs_f64(),
+                })
+            )),
+        }
+    }
+
+    fn say_where_we_are(&self, counts: &Counts) {
+        let bytes = counts.bytes();
+        let seconds = self.start.elapsed().as_secs_f64().max(0.001);
+        let rate = bytes as f64 / seconds;
+        let left = counts.total_bytes.saturating_sub(bytes) as f64 / rate.max(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is positive and far from the limit"
+        )]
+        let rate = rate as u64;
+        let left = size::time(Duration::try_from_secs_f64(left).unwrap_or_default());
+        streams::eprint(&format!(
+            "copying: {} of {}, {}/s, {} of {} blobs, about {left} left\n",
+            size::bytes(bytes),
+            size::bytes(counts.total_bytes),
+            size::bytes(rate),
+            counts.done_blobs,
+            counts.total_blobs,
+        ));
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bars {
+            Some(bars) => drop(bars.println(text)),
+            None => streams::eprint(&format!("{text}\n")),
+        }
+    }
+
+    fn bar(&self, label: &str, total: u64) -> Option<ProgressBar> {
+        let bars = self.bars.as_ref()?;
+        let bar = bars.add(ProgressBar::new(total));
+        let template =
+            "{prefix:24} {bar:24} {bytes:>11}/{total_bytes:<11} {bytes_per_sec:>13} {eta:>5}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(label.to_owned());
+        Some(bar)
+    }
+
+    fn started(&self, digest: Digest, size: Option<u64>, counter: &Arc<AtomicU64>) {
+        let mut counts = self.counts();
+        let total = size.unwrap_or_default();
+        let bar = if counts.active.len() < MOST_BARS {
+            self.bar(&format!("blob {}", &digest.hex()[..12]), total)
+        } else {
+            None
+        };
+        counts.active.insert(
+            digest,
+            Active {
+                counter: Arc::clone(counter),
+                size: total,
+                bar,
+            },
+        );
+    }
+
+    fn done(&self, digest: Digest, how: How) {
+        let mut counts = self.counts();
+        counts.done_blobs += 1;
+        let Some(blob) = counts.active.remove(&digest) else {
+            return;
+        };
+        // A blob that need not move is done as a whole.
+        counts.done_bytes += blob.size;
+        if let Some(bar) = blob.bar {
+            bar.finish_and_clear();
+            if let Some(bars) = &self.bars {
+                bars.remove(&bar);
+            }
+        }
+        if self.mode == Mode::Json {
+            let how = format!("{how:?}").to_lowercase();
+            drop(counts);
+            self.line(&json!({"event": "blob", "digest": digest, "how": how}).to_string());
+        }
+    }
+}
+
+impl Progress for State {
+    fn event(&self, event: &Event) {
+        match event {
+            _ if self.mode == Mode::None => {}
+            Event::Planned(plan) => {
+                let mut counts = self.counts();
+                counts.total_bytes = plan.blobs.iter().map(|blob| blob.size).sum();
+                counts.total_blobs = plan.blobs.len() as u64;
+                counts.sum = self.bar("total", counts.total_bytes);
+                if self.mode == Mode::Json {
+                    let (blobs, bytes) = (counts.total_blobs, counts.total_bytes);
+                    drop(counts);
+                    self.line(&json!({"event": "planned", "blobs": blobs, "bytes": bytes}).to_string());
+                }
+            }
+            Event::BlobStarted { digest, size, counter, .. } => self.started(*digest, *size, counter),
+            Event::BlobDone { digest, how, .. } => self.done(*digest, *how),
+            Event::Retrying { what, why, wait, attempt, of } => match self.mode {
+                Mode::Json => self.line(
+                    &json!({"event": "retry", "what": what, "why": why, "attempt": attempt, "of": of, "seconds": wait.as_secs_f64()})
+                        .to_string(),
+                ),
+                _ => self.line(&format!(
+                    "{what}: trying again in {} (attempt {attempt} of {of}): {why}",
+                    size::time(*wait)
+                )),
+            },
+            Event::ManifestWriting { digest, .. } if self.mode == Mode::Json => {
+                self.line(&json!({"event": "manifest", "digest": digest}).to_string());
+            }
+            Event::Notice(text) => match self.mode {
+                Mode::Json => self.line(&json!({"event": "notice", "text": text}).to_string()),
+                _ => self.line(text),
+            },
+            _ => {}
+        }
+    }
+}
+
+/// More bars than this do not fit a small terminal.
+const MOST_BARS: usize = 10;

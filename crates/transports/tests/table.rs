@@ -1,0 +1,65 @@
+//! The table of transports: what is parsed, and what is said about the rest.
+
+use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
+use dhow_config::{AuthFiles, CredentialSource, EnvSnapshot};
+use dhow_transports::{Parts, Transports, standard};
+
+fn transports() -> Transports {
+    let session = Session::new(SessionOptions::default()).expect("the options are right");
+    let options = EndpointOptions {
+        credentials: CredentialSource::Files(AuthFiles::new(&EnvSnapshot::default(), None)),
+        tls_verify: None,
+        cert_dir: None,
+    };
+    standard(&Parts {
+        endpoint: Endpoint::new(&session, options),
+        shared_blob_dir: None,
+        tmp: std::env::temp_dir(),
+    })
+}
+
+#[test]
+fn names_are_parsed_and_shown_in_full() {
+    assert_eq!(transports().names(), ["dir", "docker", "oci"]);
+    for (name, shown) in [
+        (
+            "docker://centos",
+            "docker://docker.io/library/centos:latest",
+        ),
+        ("docker://quay.io/a/b:c", "docker://quay.io/a/b:c"),
+        ("oci:./target:centos:7", "oci:./target:centos:7"),
+        ("oci:target", "oci:target"),
+        ("dir:/a/b:c", "dir:/a/b:c"),
+    ] {
+        let location = transports().parse(name).unwrap();
+        let transport = name.split(':').next().unwrap();
+        assert_eq!(location.transport(), transport);
+        if transport != "docker" {
+            assert!(location.reference().is_none());
+        }
+        assert_eq!(location.to_string(), shown);
+    }
+}
+
+#[test]
+fn other_names_are_refused_with_a_hint() {
+    for (name, hint) in [
+        ("", ""),
+        ("centos", "docker://centos"),
+        ("centos:7", "docker://centos:7"),
+        ("quay.io/a/b:c", "docker://quay.io/a/b:c"),
+        ("dokcer://a/b", "`docker:`"),
+        ("Docker://a/b", "`docker:`"),
+        ("ocid:a", "`oci:`"),
+        ("no way:a", "dir, docker, oci"),
+        ("docker:a/b", ""),
+        ("docker://A b", ""),
+        ("oci:", ""),
+        ("oci:a:-", ""),
+        ("dir:", ""),
+    ] {
+        let error = transports().parse(name).unwrap_err();
+        let said = error.hint_text().unwrap_or_default();
+        assert!(said.contains(hint), "{name}: {said}");
+    }
+}
