@@ -70,7 +70,10 @@ impl Pump {
             };
             tokio::select! {
                 biased;
-                piece = self.from_thread.recv() => return piece.transpose(),
+                piece = self.from_thread.recv() => {
+                    // The thread ends only when its input has ended: else it is lost.
+                    return piece.unwrap_or(Err(io::ErrorKind::BrokenPipe.into())).map(Some);
+                }
                 permit = to_thread.reserve() => {
                     let permit = permit.map_err(|_| io::ErrorKind::BrokenPipe)?;
                     match self.body.next().await.transpose()? {

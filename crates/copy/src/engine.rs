@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dhow_model::Repository;
+use dhow_model::{Descriptor, Repository};
 use dhow_transport::{How, Sink};
 use dhow_trust::Admission;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -11,8 +11,8 @@ use crate::plan::{Plan, Terms};
 use crate::run::{Outcome, Work};
 use crate::transfer::Context;
 use crate::{
-    Error, Event, Job, PlanSummary, PlannedBlob, Progress, Report, Tally, admit, plan, resolve,
-    run, survey,
+    Error, Event, Job, PlanSummary, PlannedBlob, Progress, Report, Select, Tally, admit, assemble,
+    plan, resolve, run, survey,
 };
 
 /// Copies images under one policy.
@@ -37,6 +37,9 @@ impl Engine {
             .map_err(|error| Error::source(&job.source, "open the image", error))?;
         let raw = resolve::tree(&*source, &job.options).await?;
         let tree = admit::tree(raw, &*job.source, &self.admission)?;
+        if let Select::Platforms(wanted) = &job.options.select {
+            survey::fits(&*source, &tree, wanted).await?;
+        }
         let sink = job
             .destination
             .sink()
@@ -60,21 +63,16 @@ impl Engine {
         };
         if job.options.dry_run {
             summary.blobs = look(&context, &plan, summary.blobs).await?;
-            return Ok(planned_report(
-                &tree.nodes[tree.root()].raw,
-                images,
-                summary,
-            ));
+            let root = &tree.nodes[tree.root()].raw;
+            // What cannot be made without its bytes is not refused by a dry run either.
+            let made = assemble::preview(&tree, &plan, &configs).unwrap_or_default();
+            let root = made.unwrap_or_else(|| root.descriptor());
+            return Ok(planned_report(root, images, summary));
         }
         context.progress.event(&Event::Planned(Arc::new(summary)));
         announce_images(&context, &tree);
-        let work = Arc::new(Work {
-            context,
-            tree,
-            plan,
-            configs,
-        });
-        let outcome = run::tree(work).await?;
+        let work = Work::new(context, tree, plan, configs);
+        let outcome = run::tree(Arc::new(work)).await?;
         Ok(report(&outcome, images))
     }
 }
@@ -122,7 +120,7 @@ async fn look(
     stream::iter(plan.blobs.iter().zip(blobs))
         .map(|(planned, mut shown)| async move {
             let sink: &dyn Sink = &*context.sink;
-            let has = sink.has(&context.want(planned)).await.map_err(|error| {
+            let has = sink.has(&context.known(planned)).await.map_err(|error| {
                 let step = format!("look for the blob `{}`", planned.blob.digest);
                 Error::destination(&sink.location(), &step, error)
             })?;
@@ -134,10 +132,10 @@ async fn look(
         .await
 }
 
-fn planned_report(root: &dhow_model::RawManifest, images: usize, plan: PlanSummary) -> Report {
+fn planned_report(root: Descriptor, images: usize, plan: PlanSummary) -> Report {
     Report {
-        digest: root.digest(),
-        media_type: root.media_type(),
+        digest: root.digest,
+        media_type: root.media_type,
         images,
         sent: Tally::default(),
         reused: Tally::default(),
@@ -150,7 +148,7 @@ fn report(outcome: &Outcome, images: usize) -> Report {
     let tally = |wanted: &[How]| {
         let blobs = outcome
             .placed
-            .values()
+            .iter()
             .filter(|placed| wanted.contains(&placed.how));
         blobs.fold(Tally::default(), |sum, placed| Tally {
             blobs: sum.blobs + 1,

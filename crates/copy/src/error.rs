@@ -107,6 +107,9 @@ pub enum PlanError {
     /// Indexes that list indexes without end.
     #[error("indexes are nested more than {0} deep")]
     TooDeep(usize),
+    /// Indexes that list more than one copy can hold.
+    #[error("the index lists more manifests than one copy takes")]
+    TooMany,
 }
 
 /// Why a manifest must not change.
@@ -198,7 +201,9 @@ impl PlanError {
             Self::NoIndexes => Some("copy one image, with `--multi-arch system`"),
             Self::NoSparseIndexes => Some("pass `--strip-removed-platforms`"),
             Self::NotAnIndex(_) => Some("leave the option out"),
-            Self::NothingToStrip => Some("choose platforms with `--multi-arch linux/amd64,…`"),
+            Self::NothingToStrip | Self::TooMany => {
+                Some("choose platforms with `--multi-arch linux/amd64,…`")
+            }
             Self::Docker1(_) => {
                 Some("copy it as it is, without `--format`, to `docker:` or `dir:`")
             }

@@ -31,9 +31,22 @@ pub(crate) struct NodePlan {
     pub(crate) change: Option<String>,
     /// For an index: the places of the entries that stay.
     pub(crate) entries: Vec<usize>,
-    /// The blobs it needs at the destination.
-    pub(crate) blobs: Vec<Digest>,
+    /// For an image: its layers; `None` for one that stays where its URLs say.
+    pub(crate) layers: Vec<Option<BlobKey>>,
+    /// For an image whose config is stored as it is: the config.
+    pub(crate) config: Option<BlobKey>,
 }
+
+impl NodePlan {
+    /// Returns the blobs that it needs at the destination.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &BlobKey> {
+        self.layers.iter().flatten().chain(&self.config)
+    }
+}
+
+/// What identifies a piece of work: the same blob may be kept in one image and compressed in
+/// another, which calls it by another type.
+pub(crate) type BlobKey = (Digest, Step);
 
 /// What becomes of a blob.
 #[derive(Clone, Debug)]
@@ -46,8 +59,14 @@ pub(crate) struct BlobPlan {
     pub(crate) step: Step,
 }
 
+impl BlobPlan {
+    pub(crate) fn key(&self) -> BlobKey {
+        (self.blob.digest, self.step)
+    }
+}
+
 /// What is done with a blob on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     /// Nothing: its digest stays.
     Keep,
@@ -119,16 +138,17 @@ impl Terms<'_> {
     fn image(
         &self,
         image: &ImageManifest,
-        blobs: &mut BTreeMap<Digest, BlobPlan>,
+        blobs: &mut BTreeMap<BlobKey, BlobPlan>,
     ) -> Result<NodePlan, Error> {
         let (kind, fallbacks) = self.image_kind(image)?;
         let compress = image.has_image_config()
             && self.caps.layers == LayerForm::Compressed
             && self.frozen().is_none();
-        let mut needed = Vec::new();
+        let mut layers = Vec::with_capacity(image.layers.len());
         let mut compressed = 0_usize;
         for (index, layer) in image.layers.iter().enumerate() {
             if keeps_elsewhere(layer, self.caps) {
+                layers.push(None);
                 continue;
             }
             let step = if compress && gzip_type(&layer.media_type).is_some() {
@@ -137,13 +157,15 @@ impl Terms<'_> {
             } else {
                 Step::Keep
             };
-            needed.push(layer.digest);
+            layers.push(Some((layer.digest, step)));
             let slot = Slot::Layer { index };
-            blobs.entry(layer.digest).or_insert_with(|| BlobPlan {
-                blob: layer.clone(),
-                slot,
-                step,
-            });
+            blobs
+                .entry((layer.digest, step))
+                .or_insert_with(|| BlobPlan {
+                    blob: layer.clone(),
+                    slot,
+                    step,
+                });
         }
         let mut changes = Vec::new();
         if kind != image.kind {
@@ -153,23 +175,24 @@ impl Terms<'_> {
             changes.push(format!("compression of {compressed} uncompressed layers"));
         }
         // The config of a converted image is made anew, and put when its manifest is.
-        if kind == image.kind {
-            needed.push(image.config.digest);
-            blobs
-                .entry(image.config.digest)
-                .or_insert_with(|| BlobPlan {
-                    blob: image.config.clone(),
-                    slot: Slot::Config,
-                    step: Step::Keep,
-                });
-        }
+        let config = (kind == image.kind).then(|| {
+            let planned = BlobPlan {
+                blob: image.config.clone(),
+                slot: Slot::Config,
+                step: Step::Keep,
+            };
+            let key = planned.key();
+            blobs.entry(key).or_insert(planned);
+            key
+        });
         let change = (!changes.is_empty()).then(|| changes.join(", "));
         Ok(NodePlan {
             kind,
             fallbacks,
             change,
             entries: Vec::new(),
-            blobs: needed,
+            layers,
+            config,
         })
     }
 
@@ -211,7 +234,7 @@ impl Terms<'_> {
         &self,
         kind: ManifestKind,
         layers: &[Digest],
-        blobs: &mut BTreeMap<Digest, BlobPlan>,
+        blobs: &mut BTreeMap<BlobKey, BlobPlan>,
     ) -> Result<NodePlan, Error> {
         let wanted = match self.options.format {
             Some(Format::Oci) => Some(ManifestKind::OciManifest),
@@ -229,20 +252,24 @@ impl Terms<'_> {
             return Err(PlanError::Docker1(wanted).into());
         }
         for (index, digest) in layers.iter().enumerate() {
-            blobs.entry(*digest).or_insert_with(|| BlobPlan {
+            let planned = BlobPlan {
                 // Schema 1 does not say how large its layers are.
                 blob: Descriptor::new(MediaType::DOCKER2_LAYER_GZIP, *digest, 0),
                 slot: Slot::Layer { index },
                 step: Step::Keep,
-            });
+            };
+            blobs.entry(planned.key()).or_insert(planned);
         }
-        let blobs = layers.to_vec();
         Ok(NodePlan {
             kind,
             fallbacks: Vec::new(),
             change: None,
             entries: Vec::new(),
-            blobs,
+            layers: layers
+                .iter()
+                .map(|digest| Some((*digest, Step::Keep)))
+                .collect(),
+            config: None,
         })
     }
 
@@ -252,7 +279,7 @@ impl Terms<'_> {
         members: &[Option<usize>],
         planned: &[NodePlan],
     ) -> Result<NodePlan, Error> {
-        let kind = self.index_kind(index)?;
+        let (kind, fallbacks) = self.index_kind(index)?;
         let all = members.len();
         let entries: Vec<usize> = if self.options.strip_removed_platforms {
             (0..all).filter(|place| members[*place].is_some()).collect()
@@ -281,25 +308,36 @@ impl Terms<'_> {
         let change = (!changes.is_empty()).then(|| changes.join(", "));
         Ok(NodePlan {
             kind,
-            fallbacks: Vec::new(),
+            fallbacks,
             change,
             entries,
-            blobs: Vec::new(),
+            layers: Vec::new(),
+            config: None,
         })
     }
 
-    fn index_kind(&self, index: &Index) -> Result<ManifestKind, Error> {
+    fn index_kind(&self, index: &Index) -> Result<(ManifestKind, Vec<ManifestKind>), Error> {
         if !self.caps.accepts_indexes() {
             return Err(PlanError::NoIndexes.into());
         }
+        let mut taken = [
+            index.kind,
+            ManifestKind::OciIndex,
+            ManifestKind::Docker2List,
+        ]
+        .into_iter()
+        .filter(|kind| self.caps.accepts(*kind));
         Ok(match self.options.format {
-            Some(Format::Oci) => ManifestKind::OciIndex,
-            Some(Format::Docker2) => ManifestKind::Docker2List,
-            None if self.caps.accepts(index.kind) => index.kind,
-            None => [ManifestKind::OciIndex, ManifestKind::Docker2List]
-                .into_iter()
-                .find(|kind| self.caps.accepts(*kind))
-                .ok_or(PlanError::NoIndexes)?,
+            Some(Format::Oci) => (ManifestKind::OciIndex, Vec::new()),
+            Some(Format::Docker2) => (ManifestKind::Docker2List, Vec::new()),
+            None => {
+                let kind = taken.next().ok_or(PlanError::NoIndexes)?;
+                let fallbacks = match self.frozen() {
+                    Some(_) => Vec::new(),
+                    None => taken.filter(|other| *other != kind).collect(),
+                };
+                (kind, fallbacks)
+            }
         })
     }
 }

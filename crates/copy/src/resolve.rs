@@ -1,6 +1,6 @@
 //! Resolve: which manifests take part, read and verified, children first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dhow_model::{Descriptor, Digest, Index, Platform, RawManifest};
 use dhow_transport::Source;
@@ -27,32 +27,36 @@ pub(crate) struct RawNode {
 
 /// Reads the root and whatever `options.select` takes of it.
 pub(crate) async fn tree(source: &dyn Source, options: &Options) -> Result<RawTree, Error> {
+    if options.strip_removed_platforms && !matches!(options.select, Select::Platforms(_)) {
+        return Err(PlanError::NothingToStrip.into());
+    }
     let name = source.location().to_string();
     let root = source
         .root()
         .await
         .map_err(|error| Error::source(&name, "read the manifest", error))?;
+    if options.strip_removed_platforms && !root.kind().is_index() {
+        return Err(PlanError::NotAnIndex("`--strip-removed-platforms`").into());
+    }
     let mut walk = Walk {
         source,
         name,
         options,
         nodes: Vec::new(),
         known: BTreeMap::new(),
+        count: 0,
+        bytes: 0,
     };
     match (&options.select, root.kind().is_index()) {
         (Select::System, true) => {
             let image = walk.descend(root).await?;
             walk.nodes.push(image);
         }
-        (Select::System | Select::All, false) => walk.nodes.push(RawNode::image(root, None)),
         (Select::IndexOnly, false) => return Err(PlanError::NotAnIndex("`index-only`").into()),
-        (Select::Platforms(wanted), false) => walk.single(root, wanted).await?,
+        (_, false) => walk.nodes.push(RawNode::image(root, None)),
         (_, true) => {
             walk.index(root, None, 0).await?;
         }
-    }
-    if options.strip_removed_platforms && !matches!(options.select, Select::Platforms(_)) {
-        return Err(PlanError::NothingToStrip.into());
     }
     Ok(RawTree { nodes: walk.nodes })
 }
@@ -73,6 +77,9 @@ struct Walk<'a> {
     options: &'a Options,
     nodes: Vec<RawNode>,
     known: BTreeMap<Digest, usize>,
+    /// How many manifests indexes have brought in, and their bytes.
+    count: usize,
+    bytes: u64,
 }
 
 impl Walk<'_> {
@@ -99,26 +106,6 @@ impl Walk<'_> {
         Err(PlanError::TooDeep(MAX_DEPTH).into())
     }
 
-    /// A single image, when platforms were named: it must be for one of them.
-    async fn single(&mut self, root: RawManifest, wanted: &[Platform]) -> Result<(), Error> {
-        if self.options.strip_removed_platforms {
-            return Err(PlanError::NotAnIndex("`--strip-removed-platforms`").into());
-        }
-        let platform = crate::survey::platform(self.source, &root).await?;
-        if let Some(platform) = &platform
-            && !wanted.iter().any(|wanted| platform.matches(wanted))
-        {
-            let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-            let error = PlanError::NoPlatform {
-                wanted: wanted.join(", "),
-                available: format!("{platform} only: it is a single image"),
-            };
-            return Err(error.into());
-        }
-        self.nodes.push(RawNode::image(root, platform));
-        Ok(())
-    }
-
     /// Reads what is taken of an index, then adds it, and returns its place.
     async fn index(
         &mut self,
@@ -131,6 +118,7 @@ impl Walk<'_> {
         }
         let view = self.parse(&raw)?;
         let taken = self.taken(&view, depth)?;
+        self.bound(&view, &taken)?;
         let fetched: Vec<(usize, RawManifest)> = stream::iter(taken)
             .map(|place| {
                 let (walk, entry) = (&*self, &view.entries[place]);
@@ -142,17 +130,14 @@ impl Walk<'_> {
         let mut members = vec![None; view.entries.len()];
         for (place, member) in fetched {
             let digest = member.digest();
-            let node = match self.known.get(&digest) {
-                Some(node) => *node,
-                None => {
-                    let platform = view.entries[place].platform.clone();
-                    if member.kind().is_index() {
-                        Box::pin(self.index(member, platform, depth + 1)).await?
-                    } else {
-                        self.nodes.push(RawNode::image(member, platform));
-                        self.nodes.len() - 1
-                    }
-                }
+            let platform = view.entries[place].platform.clone();
+            let node = if let Some(node) = self.known.get(&digest) {
+                *node
+            } else if member.kind().is_index() {
+                Box::pin(self.index(member, platform, depth + 1)).await?
+            } else {
+                self.nodes.push(RawNode::image(member, platform));
+                self.nodes.len() - 1
             };
             self.known.insert(digest, node);
             members[place] = Some(node);
@@ -163,6 +148,19 @@ impl Walk<'_> {
             index: Some((view, members)),
         });
         Ok(self.nodes.len() - 1)
+    }
+
+    /// Refuses more than can be held in memory.
+    fn bound(&mut self, index: &Index, taken: &[usize]) -> Result<(), Error> {
+        self.count += taken.len();
+        self.bytes = taken
+            .iter()
+            .map(|place| index.entries[*place].size)
+            .fold(self.bytes, u64::saturating_add);
+        if self.count > MAX_MANIFESTS || self.bytes > MAX_MANIFEST_BYTES {
+            return Err(PlanError::TooMany.into());
+        }
+        Ok(())
     }
 
     /// Returns the places of the entries that take part.
@@ -229,7 +227,8 @@ fn no_platform(wanted: &Platform, index: &Index) -> PlanError {
         .filter(|platform| platform.os != "unknown")
         .map(ToString::to_string)
         .collect();
-    available.dedup();
+    let mut seen = BTreeSet::new();
+    available.retain(|platform| seen.insert(platform.clone()));
     if available.is_empty() {
         available.push("no platforms at all".to_owned());
     }
@@ -241,6 +240,12 @@ fn no_platform(wanted: &Platform, index: &Index) -> PlanError {
 
 /// How deep indexes may list indexes. No tool makes more than two levels.
 const MAX_DEPTH: usize = 8;
+
+/// How many manifests one copy reads. The largest indexes in use list some hundreds.
+const MAX_MANIFESTS: usize = 4096;
+
+/// How many bytes these may have together: all of them are held until they are written.
+const MAX_MANIFEST_BYTES: u64 = 128 * 1024 * 1024;
 
 /// How many manifests of an index are read at once.
 const MANIFESTS_AT_ONCE: usize = 8;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dhow_model::{Descriptor, Digest, ManifestKind, RawManifest};
-use dhow_transport::{Kind, Placed};
-use tokio::sync::mpsc;
+use dhow_transport::{How, Kind, Placed};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::admit::{Content, Tree};
-use crate::plan::{BlobPlan, Plan};
+use crate::plan::{BlobKey, BlobPlan, Plan};
 use crate::queue::Queue;
 use crate::transfer::{Context, Reuse};
 use crate::{Error, Event, PlanError};
@@ -25,7 +25,7 @@ use crate::{assemble, survey};
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) root: Descriptor,
-    pub(crate) placed: BTreeMap<Digest, Placed>,
+    pub(crate) placed: Vec<Placed>,
 }
 
 /// A run's shared, unchanging part.
@@ -35,31 +35,59 @@ pub(crate) struct Work {
     pub(crate) tree: Tree,
     pub(crate) plan: Plan,
     pub(crate) configs: BTreeMap<Digest, Bytes>,
+    /// How many manifests may still be written at once.
+    manifests: Semaphore,
+}
+
+impl Work {
+    pub(crate) fn new(
+        context: Context,
+        tree: Tree,
+        plan: Plan,
+        configs: BTreeMap<Digest, Bytes>,
+    ) -> Self {
+        Self {
+            context,
+            tree,
+            plan,
+            configs,
+            manifests: Semaphore::new(MANIFESTS_AT_ONCE),
+        }
+    }
 }
 
 /// Carries the plan out. Dropping the future cancels everything that is under way.
 pub(crate) async fn tree(work: Arc<Work>) -> Result<Outcome, Error> {
     let mut tasks = JoinSet::new();
-    let (sender, mut arrivals) = mpsc::channel::<(Digest, Placed)>(64);
-    start_workers(&work, &mut tasks, sender);
+    let (sender, mut arrivals) = mpsc::channel::<(BlobKey, Placed)>(64);
+    start_workers(&work, &mut tasks, &sender);
+    drop(sender);
     let mut state = State {
         placed: BTreeMap::new(),
+        configs: BTreeMap::new(),
         published: vec![None; work.tree.nodes.len()],
         started: vec![false; work.tree.nodes.len()],
     };
-    let (announce, mut announced) = mpsc::channel::<(usize, Descriptor)>(64);
+    let (announce, mut announced) = mpsc::channel::<(usize, Published)>(64);
     state.start_ready(&work, &mut tasks, &announce);
     loop {
         tokio::select! {
             biased;
-            Some((digest, placed)) = arrivals.recv() => {
-                state.placed.insert(digest, placed);
+            Some((key, placed)) = arrivals.recv() => {
+                state.placed.insert(key, placed);
             }
-            Some((node, descriptor)) = announced.recv() => {
-                if node == work.tree.root() {
-                    return Ok(Outcome { root: descriptor, placed: state.placed });
+            Some((node, published)) = announced.recv() => {
+                if let Some(config) = published.config {
+                    state.configs.insert(config.digest, config);
                 }
-                state.published[node] = Some(descriptor);
+                if node == work.tree.root() {
+                    let placed = state.placed.into_values().chain(state.configs.into_values());
+                    return Ok(Outcome {
+                        root: published.manifest,
+                        placed: placed.collect(),
+                    });
+                }
+                state.published[node] = Some(published.manifest);
             }
             // The first error ends the run; dropping the set cancels the other tasks. No task and
             // no message left means that the root can never be written.
@@ -75,7 +103,7 @@ pub(crate) async fn tree(work: Arc<Work>) -> Result<Outcome, Error> {
 fn start_workers(
     work: &Arc<Work>,
     tasks: &mut JoinSet<Result<(), Error>>,
-    sender: mpsc::Sender<(Digest, Placed)>,
+    sender: &mpsc::Sender<(BlobKey, Placed)>,
 ) {
     let queue = Arc::new(Queue::new(work.plan.blobs.clone()));
     let context = &work.context;
@@ -100,7 +128,7 @@ fn start_workers(
             while let Some(blob) = queue.next(takes_smallest) {
                 let placed = work.context.place(&blob, Reuse::Allowed).await?;
                 // Nobody listens any more when the run has ended with an error.
-                let _ended = sender.send((blob.blob.digest, placed)).await;
+                let _ended = sender.send((blob.key(), placed)).await;
             }
             Ok(())
         });
@@ -109,7 +137,9 @@ fn start_workers(
 
 #[derive(Debug)]
 struct State {
-    placed: BTreeMap<Digest, Placed>,
+    placed: BTreeMap<BlobKey, Placed>,
+    /// The configs of converted images, each digest once.
+    configs: BTreeMap<Digest, Placed>,
     published: Vec<Option<Descriptor>>,
     started: Vec<bool>,
 }
@@ -120,7 +150,7 @@ impl State {
         &mut self,
         work: &Arc<Work>,
         tasks: &mut JoinSet<Result<(), Error>>,
-        announce: &mpsc::Sender<(usize, Descriptor)>,
+        announce: &mpsc::Sender<(usize, Published)>,
     ) {
         for node in 0..work.tree.nodes.len() {
             if self.started[node] || !self.is_ready(work, node) {
@@ -131,35 +161,37 @@ impl State {
                 work: Arc::clone(work),
                 node,
                 placed: self.parts(work, node),
-                published: self.published.clone(),
+                published: match work.tree.nodes[node].content {
+                    Content::Index(..) => self.published.clone(),
+                    _ => Vec::new(),
+                },
             };
             let announce = announce.clone();
             tasks.spawn(async move {
-                let descriptor = publication.publish().await?;
-                let _ended = announce.send((publication.node, descriptor)).await;
+                let published = publication.publish().await?;
+                let _ended = announce.send((publication.node, published)).await;
                 Ok(())
             });
         }
     }
 
     fn is_ready(&self, work: &Work, node: usize) -> bool {
-        let blobs = &work.plan.nodes[node].blobs;
+        let mut blobs = work.plan.nodes[node].blobs();
         let children = match &work.tree.nodes[node].content {
             Content::Index(_, members) => members.as_slice(),
             _ => &[],
         };
-        blobs.iter().all(|digest| self.placed.contains_key(digest))
+        blobs.all(|key| self.placed.contains_key(key))
             && children
                 .iter()
                 .flatten()
                 .all(|child| self.published[*child].is_some())
     }
 
-    fn parts(&self, work: &Work, node: usize) -> BTreeMap<Digest, Placed> {
-        let blobs = &work.plan.nodes[node].blobs;
+    fn parts(&self, work: &Work, node: usize) -> BTreeMap<BlobKey, Placed> {
+        let blobs = work.plan.nodes[node].blobs();
         blobs
-            .iter()
-            .filter_map(|digest| Some((*digest, self.placed.get(digest)?.clone())))
+            .filter_map(|key| Some((*key, self.placed.get(key)?.clone())))
             .collect()
     }
 }
@@ -168,62 +200,119 @@ impl State {
 struct Publication {
     work: Arc<Work>,
     node: usize,
-    placed: BTreeMap<Digest, Placed>,
+    placed: BTreeMap<BlobKey, Placed>,
     published: Vec<Option<Descriptor>>,
+}
+
+/// A manifest that has been written.
+#[derive(Debug)]
+struct Published {
+    manifest: Descriptor,
+    /// The config that was made for it and placed with it.
+    config: Option<Placed>,
 }
 
 impl Publication {
     /// Writes the manifest in the planned kind, or in another when the destination refuses that.
-    async fn publish(&self) -> Result<Descriptor, Error> {
+    async fn publish(&self) -> Result<Published, Error> {
+        let _turn = self.work.manifests.acquire().await;
         let plan = &self.work.plan.nodes[self.node];
         let mut refused = None;
         for kind in std::iter::once(&plan.kind).chain(&plan.fallbacks) {
-            let manifest = self.assemble(*kind).await?;
-            match self.write(&manifest).await {
-                Ok(()) => return Ok(manifest.descriptor()),
+            if refused.is_some() {
+                let retry = format!(
+                    "the destination refuses `{}`, trying `{}`",
+                    plan.kind.media_type(),
+                    kind.media_type()
+                );
+                self.work.context.progress.event(&Event::Notice(retry));
+            }
+            match self.offer(*kind).await {
                 Err(error) if error.kind() == Kind::ManifestRejected => {
                     refused.get_or_insert(error);
                 }
-                // The destination said that it had a blob, and now that it has not.
-                Err(error) if error.kind() == Kind::NotFound && !plan.blobs.is_empty() => {
-                    self.send_again().await?;
-                    self.write(&manifest).await?;
-                    return Ok(manifest.descriptor());
-                }
-                Err(error) => return Err(error),
+                outcome => return outcome,
             }
         }
         Err(refused.unwrap_or(Error::Lost))
     }
 
-    async fn assemble(&self, kind: ManifestKind) -> Result<RawManifest, Error> {
+    /// Writes the manifest in one kind.
+    async fn offer(&self, kind: ManifestKind) -> Result<Published, Error> {
+        let made = self.assemble(kind).await?;
+        let mut config = self.place_config(&made, Reuse::Allowed).await?;
+        let mut outcome = self.write(&made.manifest).await;
+        if let Err(error) = &outcome
+            && self.may_lack_content(error, config.as_ref())
+        {
+            // The destination said that it had a blob, and now that it has not.
+            self.send_again().await?;
+            config = self.place_config(&made, Reuse::Forbidden).await?;
+            outcome = self.write(&made.manifest).await;
+        }
+        outcome?;
+        Ok(Published {
+            manifest: made.manifest.descriptor(),
+            config,
+        })
+    }
+
+    /// Returns whether the error may be about content that was taken to be there.
+    fn may_lack_content(&self, error: &Error, config: Option<&Placed>) -> bool {
+        // COMPAT(registries): distribution says 400 where others say 404.
+        matches!(error.kind(), Kind::NotFound | Kind::Invalid)
+            && self
+                .placed
+                .values()
+                .chain(config)
+                .any(|placed| placed.how != How::Sent)
+    }
+
+    async fn assemble(&self, kind: ManifestKind) -> Result<Made, Error> {
         let node = &self.work.tree.nodes[self.node];
+        let plan = &self.work.plan.nodes[self.node];
         let convert = |source| PlanError::Convert { to: kind, source };
-        match &node.content {
-            Content::Docker1(_) => Ok(node.raw.clone()),
+        let manifest = match &node.content {
+            Content::Docker1(_) => node.raw.clone(),
             Content::Index(index, members) => {
-                let plan = &self.work.plan.nodes[self.node];
-                let made = assemble::index(&node.raw, index, members, plan, &self.published);
-                Ok(made.map_err(convert)?)
+                assemble::index(&node.raw, index, members, plan, &self.published, kind)
+                    .map_err(convert)?
+            }
+            Content::Image(image) if kind == image.kind => {
+                assemble::image(&node.raw, image, plan, None, &self.placed, kind)
+                    .map_err(convert)?
+                    .manifest
             }
             Content::Image(image) => {
-                let config = match self.work.configs.get(&image.config.digest) {
-                    Some(config) => Some(config.clone()),
-                    None if kind == image.kind => None,
-                    None => Some(survey::read(&*self.work.context.source, &image.config).await?),
+                let old = match self.work.configs.get(&image.config.digest) {
+                    Some(config) => config.clone(),
+                    None => survey::read(&*self.work.context.source, &image.config).await?,
                 };
-                let config = config.as_ref();
-                let made = assemble::image(&node.raw, image, config, &self.placed, kind);
-                let made = made.map_err(convert)?;
-                if kind != image.kind {
-                    // The config of a converted image is not among the blobs that moved.
-                    let bytes = made.config.or_else(|| config.cloned()).unwrap_or_default();
-                    let digest = Digest::sha256(&bytes);
-                    self.work.context.place_bytes(digest, bytes).await?;
-                }
-                Ok(made.manifest)
+                let made = assemble::image(&node.raw, image, plan, Some(&old), &self.placed, kind)
+                    .map_err(convert)?;
+                // The config of a converted image is not among the blobs that moved.
+                let config = match made.config {
+                    Some(new) => (Descriptor::of(image.config.media_type.clone(), &new), new),
+                    None => (image.config.clone(), old),
+                };
+                return Ok(Made {
+                    manifest: made.manifest,
+                    config: Some(config),
+                });
             }
-        }
+        };
+        Ok(Made {
+            manifest,
+            config: None,
+        })
+    }
+
+    async fn place_config(&self, made: &Made, reuse: Reuse) -> Result<Option<Placed>, Error> {
+        let Some((config, bytes)) = &made.config else {
+            return Ok(None);
+        };
+        let context = &self.work.context;
+        context.place_config(config, bytes, reuse).await.map(Some)
     }
 
     async fn write(&self, manifest: &RawManifest) -> Result<(), Error> {
@@ -243,12 +332,24 @@ impl Publication {
         })
     }
 
+    /// Sends every blob that was not sent before.
     async fn send_again(&self) -> Result<(), Error> {
-        let needed = &self.work.plan.nodes[self.node].blobs;
-        let missing = |planned: &&BlobPlan| needed.contains(&planned.blob.digest);
-        for planned in self.work.plan.blobs.iter().filter(missing) {
+        let reused = |planned: &&BlobPlan| {
+            let placed = self.placed.get(&planned.key());
+            placed.is_some_and(|placed| placed.how != How::Sent)
+        };
+        for planned in self.work.plan.blobs.iter().filter(reused) {
             self.work.context.place(planned, Reuse::Forbidden).await?;
         }
         Ok(())
     }
 }
+
+/// A manifest that was made, with the config that belongs to it if that was made too.
+struct Made {
+    manifest: RawManifest,
+    config: Option<(Descriptor, Bytes)>,
+}
+
+/// How many manifests are written at once.
+const MANIFESTS_AT_ONCE: usize = 8;

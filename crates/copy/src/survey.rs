@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use dhow_codec::{Expectation, verify};
-use dhow_model::{Admitted, Descriptor, Digest, ImageConfig, ImageManifest, Platform, RawManifest};
+use dhow_model::{Descriptor, Digest, ImageConfig, Platform};
 use dhow_transport::{ByteRange, Kind, Source};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::Error;
 use crate::admit::{Content, Tree};
 use crate::plan::Plan;
-use crate::tap;
+use crate::{Error, PlanError, tap};
 
 /// Reads the configs of the images that will be converted.
 pub(crate) async fn configs(
@@ -25,7 +24,7 @@ pub(crate) async fn configs(
         .iter()
         .zip(&tree.nodes)
         .filter_map(|(planned, node)| match &node.content {
-            Content::Image(image) if planned.change.is_some() => Some(&image.config),
+            Content::Image(image) if planned.kind != image.kind => Some(&image.config),
             _ => None,
         });
     stream::iter(wanted)
@@ -35,24 +34,33 @@ pub(crate) async fn configs(
         .await
 }
 
-/// Returns what a single image runs on, if it says so.
-pub(crate) async fn platform(
+/// Checks that a single image is for one of the platforms that were named.
+pub(crate) async fn fits(
     source: &dyn Source,
-    raw: &RawManifest,
-) -> Result<Option<Platform>, Error> {
-    // Policy is asked about the image before anything is copied; here only its platform is read.
-    let Ok(image) = ImageManifest::parse(&Admitted::by_policy(raw.clone())) else {
-        return Ok(None);
+    tree: &Tree,
+    wanted: &[Platform],
+) -> Result<(), Error> {
+    let Content::Image(image) = &tree.nodes[tree.root()].content else {
+        return Ok(());
     };
     if !image.has_image_config() {
-        return Ok(None);
+        return Ok(());
     }
     let config = read(source, &image.config).await?;
     let parsed = ImageConfig::parse(&config).map_err(|source| Error::Manifest {
         name: image.config.digest.to_string(),
         source,
     })?;
-    Ok(Some(parsed.platform()))
+    let platform = parsed.platform();
+    if wanted.iter().any(|wanted| platform.matches(wanted)) {
+        return Ok(());
+    }
+    let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    let error = PlanError::NoPlatform {
+        wanted: wanted.join(", "),
+        available: format!("{platform} only: it is a single image"),
+    };
+    Err(error.into())
 }
 
 /// Reads a small blob whole, verified.

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use dhow_codec::VerifyError;
+use dhow_model::Compression;
 use dhow_transport::{Error, Kind};
 use futures_core::stream::BoxStream;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 
 /// Where the error of a source is kept while its sink reports a stream that broke.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +52,29 @@ pub(crate) fn watch(
     .boxed()
 }
 
+/// Returns the compression that the first bytes show, and the body, whole.
+pub(crate) async fn compression(
+    mut body: BoxStream<'static, io::Result<Bytes>>,
+) -> (Option<Compression>, BoxStream<'static, io::Result<Bytes>>) {
+    const MAGIC: usize = 6;
+    let (mut start, mut pieces) = (Vec::with_capacity(MAGIC), Vec::new());
+    while start.len() < MAGIC {
+        let Some(piece) = body.next().await else {
+            break;
+        };
+        let broken = piece.is_err();
+        if let Ok(piece) = &piece {
+            start.extend(piece.iter().take(MAGIC - start.len()));
+        }
+        pieces.push(piece);
+        if broken {
+            break;
+        }
+    }
+    let found = dhow_codec::detect(&start);
+    (found, stream::iter(pieces).chain(body).boxed())
+}
+
 /// Turns the error of a stream into one that says what is wrong with the content.
 pub fn classify(error: io::Error) -> Error {
     let verdict = error
@@ -59,6 +83,10 @@ pub fn classify(error: io::Error) -> Error {
     match verdict {
         Some(verdict @ VerifyError::Digest { .. }) => {
             Error::new(Kind::DigestMismatch, verdict.to_string())
+        }
+        // A body that ends early has been cut off on its way more often than it is wrong.
+        Some(verdict @ VerifyError::TooShort { .. }) => {
+            Error::new(Kind::SizeMismatch, verdict.to_string()).retryable(None)
         }
         Some(verdict) => Error::new(Kind::SizeMismatch, verdict.to_string()),
         None => Error::from_stream(error),

@@ -1,5 +1,6 @@
 //! Transfer: one blob from the source to the destination.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dhow_codec::{Expectation, gzip, verify};
-use dhow_model::Repository;
-use dhow_transport::{Blob, BlobWant, ByteRange, Placed, Retry, Sink, Source};
+use dhow_model::{Descriptor, Repository};
+use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Placed, Retry, Sink, Slot, Source};
 use futures_core::stream::BoxStream;
 use tokio::time::sleep;
 
@@ -47,22 +48,13 @@ impl Context {
         });
         let mut attempt = 1;
         let placed = loop {
-            let error = match self.attempt(planned, reuse, &counter).await {
+            match self.attempt(planned, reuse, attempt, &counter).await {
                 Ok(placed) => break placed,
-                Err(error) => error,
-            };
-            let Some(wait) = self.wait_before(attempt, &error) else {
-                return Err(error);
-            };
-            attempt += 1;
-            self.progress.event(&Event::Retrying {
-                what: format!("blob `{}`", planned.blob.digest),
-                why: one_line(&error),
-                wait,
-                attempt,
-                of: self.options.retries.max(BLOB_RETRIES) + 1,
-            });
-            sleep(wait).await;
+                Err(error) => {
+                    let what = || format!("blob `{}`", planned.blob.digest);
+                    self.pause(&mut attempt, error, what).await?;
+                }
+            }
             counter.store(0, Ordering::Relaxed);
         };
         self.progress.event(&Event::BlobDone {
@@ -73,6 +65,34 @@ impl Context {
         Ok(placed)
     }
 
+    /// Waits until the next attempt, or gives the error back when there is to be none.
+    async fn pause(
+        &self,
+        attempt: &mut u32,
+        error: Error,
+        what: impl Fn() -> String,
+    ) -> Result<(), Error> {
+        let Some(wait) = self.wait_before(*attempt, &error) else {
+            return Err(error);
+        };
+        *attempt += 1;
+        self.progress.event(&Event::Retrying {
+            what: what(),
+            why: one_line(&error),
+            wait,
+            attempt: *attempt,
+            of: self.retries().saturating_add(1),
+        });
+        sleep(wait).await;
+        Ok(())
+    }
+
+    /// Returns how often a blob is tried again: a registry may want it in another way than the first
+    /// that was tried, so some attempts more are made even when nobody asked for them.
+    fn retries(&self) -> u32 {
+        self.options.retries.max(BLOB_RETRIES)
+    }
+
     /// Returns how long to wait before the next attempt, if there is to be one.
     fn wait_before(&self, attempt: u32, error: &Error) -> Option<Duration> {
         let Error::Transport { source, .. } = error else {
@@ -81,14 +101,13 @@ impl Context {
         let Retry::After(named) = source.retry() else {
             return None;
         };
-        // A registry may want a blob in another way than the first that was tried.
-        if attempt > self.options.retries.max(BLOB_RETRIES) {
+        if attempt > self.retries() {
             return None;
         }
         let backoff = Duration::from_secs(1 << (attempt - 1).min(6));
         let wait = named.or(self.options.retry_delay).unwrap_or(backoff);
         // Up to a tenth more, so that many copies that broke together do not return together.
-        let jitter = f64::from(u8::from(attempt % 2 == 0)).mul_add(0.05, 0.05);
+        let jitter = f64::from(chance()) / f64::from(u16::MAX) / 10.0;
         Some(wait.mul_f64(1.0 + jitter))
     }
 
@@ -96,6 +115,7 @@ impl Context {
         &self,
         planned: &BlobPlan,
         reuse: Reuse,
+        attempt: u32,
         counter: &Arc<AtomicU64>,
     ) -> Result<Placed, Error> {
         let want = self.want(planned);
@@ -103,10 +123,15 @@ impl Context {
             let step = format!("store the blob `{}`", planned.blob.digest);
             Error::destination(&self.sink.location(), &step, error)
         };
-        if reuse == Reuse::Allowed
-            && let Some(placed) = self.sink.reuse(&want).await.map_err(fail)?
-        {
-            return Ok(placed);
+        if reuse == Reuse::Allowed {
+            let mut known = self.known(planned);
+            if attempt > 1 {
+                // An upload may be waiting for the rest of the blob; a mount would open another.
+                known.mount_from.clear();
+            }
+            if let Some(placed) = self.sink.reuse(&known).await.map_err(fail)? {
+                return Ok(placed);
+            }
         }
         let fault = Fault::default();
         let read = |error| {
@@ -130,23 +155,23 @@ impl Context {
             )));
         }
         let body = self.checked(blob.body.into_stream(), planned, counter, &fault);
-        let result = match planned.step {
-            Step::Keep => {
-                self.sink
-                    .put_blob(&want, Blob::from_stream(known.or(blob.size), body))
-                    .await
-            }
-            Step::Gzip => {
-                let (packed, _facts) = gzip(body);
-                self.sink
-                    .put_blob(&want, Blob::from_stream(None, packed))
-                    .await
-            }
+        let blob = match planned.step {
+            Step::Keep => Blob::from_stream(known.or(blob.size), body),
+            Step::Gzip => match tap::compression(body).await {
+                // It is called uncompressed, and is not.
+                (Some(_), body) => Blob::from_stream(blob.size, body),
+                (None, body) => Blob::from_stream(None, gzip(body).0),
+            },
         };
-        // When the source broke, what the sink says about it is of no interest.
-        result.map_err(|error| match fault.take() {
-            Some(broken) => read(broken),
-            None => fail(error),
+        self.sink.put_blob(&want, blob).await.map_err(|error| {
+            let wrong = matches!(error.kind(), Kind::DigestMismatch | Kind::SizeMismatch);
+            match fault.take() {
+                // When the source broke, what the sink says about it is of no interest.
+                Some(broken) => read(broken),
+                // The sink found out what is wrong with the source's bytes.
+                None if wrong && self.sink.caps().verifies => read(error),
+                None => fail(error),
+            }
         })
     }
 
@@ -174,7 +199,23 @@ impl Context {
         tap::watch(body, fault)
     }
 
-    pub(crate) fn want(&self, planned: &BlobPlan) -> BlobWant {
+    /// Returns what to ask the destination for when it may have the blob already: also one that is
+    /// to be compressed counts when it is there as it is.
+    pub(crate) fn known(&self, planned: &BlobPlan) -> BlobWant {
+        let blob = &planned.blob;
+        match planned.step {
+            Step::Keep => self.want(planned),
+            Step::Gzip => BlobWant {
+                digest: Some(blob.digest),
+                size: Some(blob.size).filter(|size| *size > 0),
+                // A mount that does not work would leave an upload for this digest open.
+                mount_from: Vec::new(),
+                ..self.want(planned)
+            },
+        }
+    }
+
+    fn want(&self, planned: &BlobPlan) -> BlobWant {
         let keeps = planned.step == Step::Keep;
         BlobWant {
             digest: keeps.then_some(planned.blob.digest),
@@ -186,31 +227,53 @@ impl Context {
         }
     }
 
-    /// Places bytes that are in memory: a config that was made anew.
-    pub(crate) async fn place_bytes(
+    /// Places the config of a converted image, trying again what may pass.
+    pub(crate) async fn place_config(
         &self,
-        digest: dhow_model::Digest,
-        bytes: Bytes,
+        config: &Descriptor,
+        bytes: &Bytes,
+        reuse: Reuse,
     ) -> Result<Placed, Error> {
-        let fail = |error| {
-            let step = format!("store the config `{digest}`");
-            Error::destination(&self.sink.location(), &step, error)
-        };
         let want = BlobWant {
-            digest: Some(digest),
-            size: Some(bytes.len() as u64),
-            media_type: dhow_model::MediaType::OCTET_STREAM,
-            slot: dhow_transport::Slot::Config,
+            digest: Some(config.digest),
+            size: Some(config.size),
+            media_type: config.media_type.clone(),
+            slot: Slot::Config,
             mount_from: Vec::new(),
         };
-        if let Some(placed) = self.sink.reuse(&want).await.map_err(fail)? {
-            return Ok(placed);
+        let fail = |error| {
+            let step = format!("store the config `{}`", config.digest);
+            Error::destination(&self.sink.location(), &step, error)
+        };
+        let mut attempt = 1;
+        loop {
+            let present = match reuse {
+                Reuse::Allowed => self.sink.reuse(&want).await,
+                Reuse::Forbidden => Ok(None),
+            };
+            let placed = match present {
+                Ok(Some(placed)) => Ok(placed),
+                Ok(None) => {
+                    let blob = Blob::from_bytes(bytes.clone());
+                    self.sink.put_blob(&want, blob).await
+                }
+                Err(error) => Err(error),
+            };
+            match placed {
+                Ok(placed) => return Ok(placed),
+                Err(error) => {
+                    let what = || format!("config `{}`", config.digest);
+                    self.pause(&mut attempt, fail(error), what).await?;
+                }
+            }
         }
-        self.sink
-            .put_blob(&want, Blob::from_bytes(bytes))
-            .await
-            .map_err(fail)
     }
+}
+
+/// Returns a number that differs from process to process and from call to call.
+fn chance() -> u16 {
+    let hash = RandomState::new().build_hasher().finish();
+    u16::try_from(hash & u64::from(u16::MAX)).unwrap_or_default()
 }
 
 /// Returns an error and its causes on one line.

@@ -9,7 +9,6 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::directory::sync_directory;
 use crate::flush::Flusher;
 use crate::temporary::Temporary;
 
@@ -88,7 +87,8 @@ impl BlobWriter {
         self.file.file()
     }
 
-    /// Makes the blob visible under `digest`.
+    /// Makes the blob visible under `digest`. Its bytes are on the disk then; that it has its name
+    /// is sure once [`Layout::update_index`](crate::Layout::update_index) has listed it.
     ///
     /// # Errors
     /// When what was written has another digest or size; then nothing is visible.
@@ -136,7 +136,6 @@ impl BlobWriter {
         }
         drop(self.flusher);
         self.file.persist(&path, 0o644).map_err(wrap)?;
-        sync_directory(&directory);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use dhow_model::{Digest, RawManifest};
+use dhow_model::{Algorithm, Digest, RawManifest};
 use rustix::fs::{Mode, OFlags};
 
 use crate::temporary::Temporary;
@@ -115,6 +115,10 @@ impl Layout {
             other => other?,
         };
         let result = change(&mut index)?;
+        // Once for all blobs that were placed: a list must not outlive what it lists.
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            sync_directory(&self.blobs.join(algorithm.name()));
+        }
         let marker = self.path.join("oci-layout");
         if !marker.exists() {
             replace_file(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -160,7 +164,7 @@ fn replace_file(path: &Path, data: &[u8]) -> Result<(), Error> {
 }
 
 /// Makes a rename in `directory` durable. Some file systems refuse to; the data itself is safe.
-pub(crate) fn sync_directory(directory: &Path) {
+fn sync_directory(directory: &Path) {
     if let Ok(handle) = File::open(directory) {
         drop(handle.sync_all());
     }

@@ -24,7 +24,7 @@ impl Flusher {
         }
         if let Some((wake, _)) = &self.thread {
             // Full: a flush is waiting already, and takes these bytes with it.
-            drop(wake.try_send(()));
+            let _is_waiting_already = wake.try_send(());
         }
     }
 }

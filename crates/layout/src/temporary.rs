@@ -4,7 +4,7 @@
 //! stale.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -59,23 +59,38 @@ impl Temporary {
         self.file
             .set_permissions(fs::Permissions::from_mode(mode))?;
         self.file.sync_data()?;
-        let Some(name) = self.name else {
-            return match link(&self.file, path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    // A link replaces nothing, a rename does.
-                    remove_stale(&self.directory);
-                    tempfile::Builder::new()
-                        .prefix(PREFIX)
-                        .make_in(&self.directory, |name| link(&self.file, name))?
-                        .into_temp_path()
-                        .persist(path)
-                        .map_err(|error| error.error)
-                }
-                done => done,
-            };
-        };
-        name.persist(path).map_err(|error| error.error)
+        match self.name {
+            Some(name) => name.persist(path).map_err(|error| error.error),
+            None => match link(&self.file, path) {
+                Ok(()) => Ok(()),
+                // A link replaces nothing, a rename does.
+                Err(_) => named_copy(&self.file, &self.directory, mode)?
+                    .persist(path)
+                    .map_err(|error| error.error),
+            },
+        }
     }
+}
+
+/// Gives a file without a name a temporary one: by a link, or by a copy on file systems that have
+/// unnamed files and cannot link them.
+fn named_copy(file: &File, directory: &Path, mode: u32) -> io::Result<TempPath> {
+    remove_stale(directory);
+    let temporary = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX);
+        builder
+    };
+    if let Ok(linked) = temporary().make_in(directory, |name| link(file, name)) {
+        return Ok(linked.into_temp_path());
+    }
+    let (mut copy, name) = temporary().tempfile_in(directory)?.into_parts();
+    let mut file = file;
+    file.rewind()?;
+    io::copy(&mut file, &mut copy)?;
+    copy.set_permissions(fs::Permissions::from_mode(mode))?;
+    copy.sync_data()?;
+    Ok(name)
 }
 
 /// Opens a file without a name, if it could be given one later.

@@ -1,7 +1,7 @@
 //! One error for all verbs.
 
 use dhow_config::ConfigError;
-use dhow_transport::{Kind, ParseError};
+use dhow_transport::{Kind, ParseError, Retry};
 
 /// Why a verb did not succeed. Causes are in [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,6 @@ impl Error {
     pub fn kind(&self) -> Kind {
         use dhow_client::ErrorKind;
         match self {
-            Self::Name { .. } | Self::Config(_) => Kind::Invalid,
             Self::Client(error) => match error.kind() {
                 ErrorKind::Unauthorized => Kind::Unauthorized,
                 ErrorKind::Denied => Kind::Denied,
@@ -84,9 +83,17 @@ impl Error {
                 source: dhow_model::ManifestError::Digest { .. },
                 ..
             } => Kind::DigestMismatch,
-            Self::Manifest { .. } => Kind::Invalid,
+            Self::Name { .. } | Self::Config(_) | Self::Manifest { .. } => Kind::Invalid,
             Self::Unsupported { .. } => Kind::Unsupported,
             Self::NoPlatform { .. } => Kind::NotFound,
+        }
+    }
+
+    /// Returns whether trying again can help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Place { source, .. } => source.retry(),
+            _ => Retry::Never,
         }
     }
 

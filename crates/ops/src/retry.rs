@@ -24,25 +24,17 @@ impl RetryOptions {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            let Some(named) = named_wait(&error).filter(|_| attempt < self.times) else {
+            let Retry::After(named) = error.retry() else {
                 return Err(error);
             };
+            if attempt >= self.times {
+                return Err(error);
+            }
             let backoff = Duration::from_secs(1 << attempt.min(6));
             let wait = named.or(self.delay).unwrap_or(backoff);
             attempt += 1;
             tracing::warn!(%error, ?wait, attempt, of = self.times, "trying again");
             tokio::time::sleep(wait).await;
         }
-    }
-}
-
-/// Returns, for an error that may pass, the wait that the server named.
-fn named_wait(error: &Error) -> Option<Option<Duration>> {
-    match error {
-        Error::Place { source, .. } => match source.retry() {
-            Retry::After(named) => Some(named),
-            Retry::Never => None,
-        },
-        _ => None,
     }
 }

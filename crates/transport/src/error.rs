@@ -99,7 +99,8 @@ impl Error {
             }
             _ => None,
         };
-        let error = Self::new(kind, format!("cannot {what} `{}`", path.display())).caused_by(source);
+        let error =
+            Self::new(kind, format!("cannot {what} `{}`", path.display())).caused_by(source);
         match hint {
             Some(hint) => error.hint(hint),
             None => error,
@@ -110,7 +111,10 @@ impl Error {
     /// [`std::io::Error`], or a broken transfer that may succeed when tried again.
     pub fn from_stream(error: std::io::Error) -> Self {
         let kind = error.kind();
-        match error.into_inner().map(|inner| inner.downcast::<Self>()) {
+        match error
+            .into_inner()
+            .map(<dyn StdError + Send + Sync>::downcast::<Self>)
+        {
             Some(Ok(error)) => *error,
             Some(Err(other)) if kind == std::io::ErrorKind::InvalidData => {
                 Self::new(Kind::Invalid, other.to_string())

@@ -1,8 +1,8 @@
 //! `dir:PATH`: an image as plain files (skopeo's directory transport, version 1.1): `version`,
 //! `manifest.json`, `<hex>.manifest.json` for the images of an index, and `<hex>` for blobs.
 //!
-//! A destination is staged in a directory beside it and exchanged with it by `commit`, so that
-//! what was there stays whole until then.
+//! A destination is made aside and takes its place by `commit`, so that the image that was there
+//! stays whole until then.
 
 mod staging;
 
@@ -23,7 +23,7 @@ use dhow_transport::{
 };
 
 use self::staging::{Staging, is_staging, nothing_staged};
-use crate::file_blob::{self, blocking, layout_error};
+use crate::file_blob::{self, blocking, layout_error, place_is_absent};
 use crate::path_scopes;
 
 /// The `dir` transport.
@@ -70,7 +70,8 @@ impl fmt::Display for DirLocation {
 impl DirLocation {
     fn read_root(&self) -> Result<RawManifest> {
         let path = self.path.join(MANIFEST);
-        let bytes = read_bounded(&path)?;
+        let bytes =
+            read_bounded(&path).map_err(|error| place_is_absent(error, "an image directory"))?;
         RawManifest::new(bytes, None).map_err(crate::manifest_error)
     }
 
@@ -95,7 +96,7 @@ impl DirLocation {
         if !entries.into_iter().any(foreign) {
             return Ok(());
         }
-        match dhow_layout::read_bounded(&path.join("version"), VERSION.len() as u64) {
+        match dhow_layout::read_bounded(&path.join(VERSION_FILE), VERSION.len() as u64) {
             Ok(text) if text == VERSION.as_bytes() => Ok(()),
             _ => refuse(
                 "is not a containers image directory, don't want to overwrite important data",
@@ -272,8 +273,10 @@ impl Sink for DirSink {
         let old = self.location.path.join(digest.hex());
         blocking(move || {
             let new = staging.join(digest.hex());
+            // A symbolic link would lead elsewhere from another directory.
+            let linked = !old.is_symlink() && fs::hard_link(&old, &new).is_ok();
             // Where there are no links it has to be sent again.
-            if fs::hard_link(&old, &new).is_err() && !new.exists() {
+            if !linked && !new.exists() {
                 return Ok(None);
             }
             let size = fs::metadata(&new)
@@ -317,16 +320,18 @@ impl Sink for DirSink {
     }
 
     async fn commit(&self, root: &RawManifest) -> Result<()> {
-        self.put_file("version".to_owned(), Bytes::from_static(VERSION.as_bytes()))
-            .await?;
+        self.put_file(
+            VERSION_FILE.to_owned(),
+            Bytes::from_static(VERSION.as_bytes()),
+        )
+        .await?;
         self.put_file(MANIFEST.to_owned(), root.bytes().clone())
             .await?;
         let staging = lock(&self.staging)?.take().ok_or_else(nothing_staged)?;
         let location = self.location.clone();
         blocking(move || {
             // Somebody may have put something there in the meantime.
-            location.check_destination()?;
-            staging.take_place()
+            staging.take_place(|| location.check_destination())
         })
         .await?
     }
@@ -361,6 +366,7 @@ fn read_bounded(path: &Path) -> Result<Bytes> {
 }
 
 const MANIFEST: &str = "manifest.json";
+const VERSION_FILE: &str = "version";
 const VERSION: &str = "Directory Transport Version: 1.1\n";
 
 /// Files that are read or written at once.

@@ -31,7 +31,8 @@ pub(crate) async fn read(
     let (file, size, start) = blocking(open).await?.map_err(|error| {
         Error::new(Kind::Io, format!("cannot read blob {}", blob.digest)).caused_by(error)
     })?;
-    if size != blob.size {
+    // Schema 1 manifests do not say how large their layers are.
+    if blob.size > 0 && size != blob.size {
         return Err(Error::new(
             Kind::SizeMismatch,
             format!(
@@ -173,6 +174,21 @@ pub(crate) fn layout_error(error: dhow_layout::Error) -> Error {
             }
         }
         _ => Error::new(Kind::Io, error.to_string()),
+    }
+}
+
+/// Says of a place that is not there at all that the path is wrong. `Kind::NotFound` is for an
+/// image that is missing from a place.
+// COMPAT(skopeo): a missing image exits with 2, a missing directory with 1 (cmd/skopeo/utils.go).
+pub(crate) fn place_is_absent(error: Error, what: &str) -> Error {
+    if error.kind() != Kind::NotFound {
+        return error;
+    }
+    let absent = Error::new(Kind::Io, error.to_string());
+    let absent = absent.hint(format!("check the path: it should be {what}"));
+    match std::error::Error::source(&error) {
+        Some(source) => absent.caused_by(source.to_string()),
+        None => absent,
     }
 }
 

@@ -21,7 +21,7 @@ use futures_util::{StreamExt as _, stream};
 
 use self::select::Select;
 use self::sink::OciSink;
-use crate::file_blob::{self, blocking, layout_error};
+use crate::file_blob::{self, blocking, layout_error, place_is_absent};
 use crate::{near, path_scopes};
 
 /// The `oci` transport.
@@ -87,16 +87,10 @@ impl fmt::Display for OciLocation {
 impl OciLocation {
     /// Finds the entry of `index.json` that is meant.
     fn entry(&self) -> Result<Descriptor> {
-        let index = self.layout.read_index().map_err(|error| {
-            let absent = matches!(&error, dhow_layout::Error::Io { source, .. }
-                if source.kind() == std::io::ErrorKind::NotFound);
-            let error = layout_error(error);
-            if absent {
-                error.hint("is this an OCI layout directory? check the path")
-            } else {
-                error
-            }
-        })?;
+        let index = self
+            .layout
+            .read_index()
+            .map_err(|error| place_is_absent(layout_error(error), "an OCI layout directory"))?;
         let entries = index.entries();
         let path = self.layout.path().display();
         let found = match &self.select {

@@ -57,6 +57,11 @@ async fn an_image_of_a_layout_is_chosen_by_name_place_or_being_alone() {
     }
     let hint = source_error(&*layout(&path, ":centos:8")).await;
     assert!(hint.hint_text().unwrap().contains("centos:7"));
+    // COMPAT(skopeo): not the exit code of a missing image.
+    let nowhere = place.path().join("nowhere");
+    for location in [layout(&nowhere, ":v1"), directory(&nowhere)] {
+        assert_eq!(source_error(&*location).await.kind(), Kind::Io);
+    }
     let alone = place.path().join("b");
     write_layout(&alone, &[("", &one)]);
     stored(&*layout(&alone, "").source().await.unwrap(), &one).await;
@@ -278,5 +283,39 @@ async fn policy_scopes_are_absolute_and_without_links() {
     ] {
         let valid = oci::Oci::new(None).validate_policy_scope(scope).is_ok();
         assert_eq!(valid, right, "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_not_read() {
+    let place = tempfile::tempdir().unwrap();
+    let image = ImageSpec::oci(11).build();
+    let large = " ".repeat(5 * 1024 * 1024);
+    write_dir(&place.path().join("dir"), &image);
+    fs::write(place.path().join("dir/manifest.json"), &large).unwrap();
+    write_layout(&place.path().join("layout"), &[("v1", &image)]);
+    let hex = image.root.digest().hex();
+    let manifest = place.path().join("layout/blobs/sha256").join(hex);
+    fs::write(manifest, &large).unwrap();
+    for location in [
+        directory(&place.path().join("dir")),
+        layout(&place.path().join("layout"), ":v1"),
+    ] {
+        let kind = source_error(&*location).await.kind();
+        assert!(matches!(kind, Kind::Invalid | Kind::Io), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_is_not_understood_is_not_overwritten() {
+    let image = ImageSpec::oci(12).build();
+    for text in ["", "{", "[]", r#"{"manifests":[{"digest":"sha256:x"}]}"#] {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("index.json"), text).unwrap();
+        let sink = layout(place.path(), ":v1").sink().await.unwrap();
+        let error = store(&*sink, &image).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        let left = fs::read_to_string(place.path().join("index.json")).unwrap();
+        assert_eq!(left, text);
     }
 }

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dhow_testkit::conformance::{store, want};
+use dhow_testkit::conformance::{store, stored, want};
 use dhow_testkit::image::{ImageSpec, SampleImage, validate_dir, validate_layout, write_dir};
-use dhow_transport::{Blob, Location, Transport};
+use dhow_transport::{Blob, Deletion, Location, Transport};
 use dhow_transports::{dir, oci};
 use futures_util::{StreamExt as _, stream};
 
@@ -41,6 +42,15 @@ fn image(seed: u64) -> SampleImage {
 async fn write(location: &dyn Location, image: &SampleImage) {
     let sink = location.sink().await.expect("the place opens");
     store(&*sink, image).await.expect("the image is stored");
+}
+
+/// Runs a future on a thread of its own.
+fn thread(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build();
+        runtime.expect("threads can be started").block_on(work);
+    })
 }
 
 /// Starts this binary on one ignored test, in a directory that says what to do.
@@ -78,11 +88,9 @@ fn twenty_threads_and_twenty_processes_write_forty_names() {
     let threads: Vec<_> = (0..WRITERS)
         .map(|number| {
             let path = path.clone();
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread();
-                let runtime = { runtime }.enable_all().build().unwrap();
+            thread(async move {
                 let location = layout(&path, &format!("thread-{number}"));
-                runtime.block_on(write(&*location, &image(100 + number)));
+                write(&*location, &image(100 + number)).await;
             })
         })
         .collect();
@@ -135,7 +143,10 @@ async fn a_killed_writer_leaves_a_layout_and_a_directory_as_they_were() {
                 let content = validate_layout(&target).unwrap();
                 assert_eq!(content.names, ["old"]);
             }
-            ("dir", false) => assert_eq!(validate_dir(&target).unwrap(), old.root.digest()),
+            ("dir", false) => {
+                let source = directory(&target).source().await.unwrap();
+                stored(&*source, &old).await;
+            }
             ("dir", true) => assert!(!target.exists()),
             _ => assert!(!target.join("index.json").exists()),
         }
@@ -193,4 +204,50 @@ async fn writers_of_one_directory_replace_each_other_whole() {
     let digest = validate_dir(&target).unwrap();
     assert!(images.iter().any(|image| image.root.digest() == digest));
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+}
+
+/// Writes an image as a copy does: what is there is not sent again.
+async fn copy(location: &dyn Location, image: &SampleImage) {
+    let sink = location.sink().await.expect("the place opens");
+    for (descriptor, bytes) in &image.blobs {
+        let want = want(descriptor);
+        if sink.reuse(&want).await.expect("it is looked for").is_none() {
+            let blob = Blob::from_bytes(bytes.clone());
+            let placed = sink.put_blob(&want, blob).await;
+            placed.expect("the blob is stored");
+        }
+    }
+    sink.commit(&image.root).await.expect("it is committed");
+}
+
+#[test]
+fn deletion_takes_nothing_from_those_who_write_at_the_same_time() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("target");
+    // All share a layer, so that each deletion may take it and each copy may rely on it.
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            let path = path.clone();
+            thread(async move {
+                let location = layout(&path, &format!("v{number}"));
+                let image = image(number);
+                for _ in 0..12 {
+                    copy(&*location, &image).await;
+                    let source = location.source().await.unwrap();
+                    stored(&*source, &image).await;
+                    let catalog = location.catalog().unwrap();
+                    catalog.delete(Deletion::Named).await.unwrap();
+                }
+                if number % 2 == 0 {
+                    copy(&*location, &image).await;
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let content = validate_layout(&path).unwrap();
+    assert_eq!(content.names.len(), 4);
+    assert_eq!(content.blobs.len(), 1 + 4 * 3, "nothing is left over");
 }

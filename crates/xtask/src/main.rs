@@ -1,3 +1,34 @@
-//! Project automation: demo, test, tidy, docs.
+//! Project automation: `cargo xtask demo`, `test` and `tidy`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to developers")]
 
-fn main() {}
+mod demo;
+mod packages;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("demo") => demo::run(),
+        Some("test") => test::run(&arguments[1..]),
+        Some("tidy") => tidy::run(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+  demo             build dhow and play the walkthrough on two embedded registries
+  test [--install] run every check; with --install (or CI=true) install the Debian packages
+                   that the end-to-end tests use
+  tidy             check sizes, names, layering and documents";

@@ -1,24 +1,27 @@
 //! Where a `dir:` destination is made before it takes its place.
 //!
-//! Normally that is a directory beside the destination, exchanged with it in one step. Where the
-//! destination is a mount point, or nothing may be made beside it, it is a directory inside:
-//! then files are moved one by one, the manifest last, and what it does not use is removed after
-//! it. The directory is locked while its process lives, so that the next one can tell what a
+//! A destination that does not exist is made beside its place and renamed. One that exists stays
+//! the same directory, since it may be a mount point or somebody's working directory: the new files
+//! are made in a directory inside and moved out of it, the manifest last, and what the new image
+//! does not use is removed after that. The old image is whole until the one rename that makes the
+//! new one whole.
+//!
+//! A staging directory is locked while its process lives, so that the next one can tell what a
 //! killed process left behind, and removes it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use dhow_transport::{Error, Kind, Result};
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
-use rustix::io::Errno;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, retry_on_intr};
 use tempfile::TempDir;
 
-use super::MANIFEST;
+use super::{MANIFEST, VERSION_FILE};
 
 /// A directory that is to take the place of another. Dropping it removes it.
 #[derive(Debug)]
@@ -32,118 +35,99 @@ pub(super) struct Staging {
 impl Staging {
     /// Makes an empty directory for `destination`, which is absolute and free of symbolic links.
     pub(super) fn of(destination: &Path) -> Result<Self> {
-        let parent = destination.parent().unwrap_or_else(|| Path::new("/"));
-        let place_in = |place: &Path| {
-            locked_directory(place)
-                .map_err(|error| Error::file("create a directory in", place, error))
+        let inside = destination.is_dir();
+        let place = if inside {
+            destination
+        } else {
+            parent_of(destination)
         };
-        let staging = |(directory, lock), inside| Self {
+        let made = fs::create_dir_all(place).and_then(|()| locked_directory(place));
+        let (directory, lock) =
+            made.map_err(|error| Error::file("create a directory in", place, error))?;
+        Ok(Self {
             directory,
             destination: destination.to_owned(),
             inside,
             _lock: lock,
-        };
-        if is_mount_point(destination, parent) {
-            return Ok(staging(place_in(destination)?, true));
-        }
-        fs::create_dir_all(parent).map_err(|error| Error::file("create", parent, error))?;
-        match locked_directory(parent) {
-            Ok(made) => Ok(staging(made, false)),
-            Err(error) if is_refusal(&error) && destination.is_dir() => {
-                Ok(staging(place_in(destination)?, true))
-            }
-            Err(error) => Err(Error::file("create a directory in", parent, error)),
-        }
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Puts the directory in the place of its destination, and removes what was there.
-    pub(super) fn take_place(self) -> Result<()> {
+    /// Puts the directory in the place of its destination, and removes what was there. `check` is
+    /// asked about the destination when nobody else can change it any more.
+    pub(super) fn take_place(self, check: impl FnOnce() -> Result<()>) -> Result<()> {
         let destination = self.destination.clone();
         let wrap = |error| Error::file("replace", &destination, error);
-        let mode = fs::metadata(&destination).map_or(0o755, |old| old.permissions().mode());
-        fs::set_permissions(self.path(), fs::Permissions::from_mode(mode)).map_err(wrap)?;
         sync_directory(self.path());
-        if self.inside {
-            self.move_files().map_err(wrap)?;
-            sync_directory(&destination);
-        } else {
-            self.exchange().map_err(wrap)?;
-            sync_directory(destination.parent().unwrap_or_else(|| Path::new("/")));
+        if !self.inside {
+            // It replaces an empty directory at most.
+            match fs::rename(self.path(), &destination) {
+                Ok(()) => {
+                    let _moved_away = self.directory.keep();
+                    sync_directory(parent_of(&destination));
+                    return Ok(());
+                }
+                // Somebody was faster.
+                Err(_) if destination.is_dir() => {}
+                Err(error) => return Err(wrap(error)),
+            }
+        }
+        let lock = File::open(&destination).map_err(wrap)?;
+        if let Err(error) = retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive)) {
+            // As on some network file systems: one process at a time has to do.
+            tracing::warn!(%error, "the file system has no locks");
+        }
+        check()?;
+        let new = self.move_files().map_err(wrap)?;
+        sync_directory(&destination);
+        // The new image is there, whatever happens now.
+        if let Err(error) = remove_others(&destination, &new) {
+            tracing::warn!(%error, "files of the old image are left");
         }
         Ok(())
     }
 
-    fn exchange(self) -> io::Result<()> {
-        let Self {
-            directory,
-            destination,
-            ..
-        } = self;
-        let rename = |flags| renameat_with(CWD, directory.path(), CWD, &destination, flags);
-        match rename(RenameFlags::NOREPLACE) {
-            Ok(()) => {
-                let _moved_away = directory.keep();
-                return Ok(());
-            }
-            Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS) => {}
-            Err(error) => return Err(error.into()),
-        }
-        match rename(RenameFlags::EXCHANGE) {
-            // The guard now holds what was there, and removes it.
-            Ok(()) => return Ok(()),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        // Two steps, on file systems that cannot do it in one. What is set aside has another
-        // prefix, so that nobody takes it for rubbish should this process die between them.
-        let aside = tempfile::Builder::new()
-            .prefix(ASIDE_PREFIX)
-            .tempdir_in(destination.parent().unwrap_or_else(|| Path::new("/")))?;
-        let old = aside.path().join("old");
-        let was_there = match fs::rename(&destination, &old) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
-        };
-        if let Err(error) = fs::rename(directory.path(), &destination) {
-            if was_there && fs::rename(&old, &destination).is_err() {
-                let _kept_for_the_user = aside.keep();
-            }
-            return Err(error);
-        }
-        let _moved_away = directory.keep();
-        Ok(())
-    }
-
-    fn move_files(&self) -> io::Result<()> {
-        let mut new = BTreeSet::new();
+    /// Moves all files to the destination and returns their names.
+    fn move_files(&self) -> io::Result<BTreeSet<OsString>> {
+        let mut names = BTreeSet::new();
         for entry in fs::read_dir(self.path())? {
-            new.insert(entry?.file_name());
+            names.insert(entry?.file_name());
         }
-        let step =
-            |name: &OsString| fs::rename(self.path().join(name), self.destination.join(name));
-        let manifest = OsString::from(MANIFEST);
-        for name in new.iter().filter(|name| **name != manifest) {
-            step(name)?;
+        let step = |name: &OsStr| fs::rename(self.path().join(name), self.destination.join(name));
+        // First what says that this is an image directory, last what makes it this image.
+        let (first, last) = (OsStr::new(VERSION_FILE), OsStr::new(MANIFEST));
+        step(first)?;
+        for name in &names {
+            if name != first && name != last {
+                step(name)?;
+            }
         }
         sync_directory(&self.destination);
-        step(&manifest)?;
-        for entry in fs::read_dir(&self.destination)? {
-            let entry = entry?;
-            if !new.contains(&entry.file_name()) && entry.file_type()?.is_file() {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
+        step(last)?;
+        Ok(names)
     }
 }
 
+/// Removes the files that are not among the new ones.
+fn remove_others(directory: &Path, new: &BTreeSet<OsString>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if !new.contains(&entry.file_name()) && !entry.file_type()?.is_dir() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("/"))
+}
+
 /// Returns whether this is the name of a directory that is made here.
-pub(super) fn is_staging(name: &std::ffi::OsStr) -> bool {
+pub(super) fn is_staging(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
 }
 
@@ -188,20 +172,6 @@ fn remove_abandoned(parent: &Path) {
     }
 }
 
-fn is_mount_point(path: &Path, parent: &Path) -> bool {
-    match (fs::metadata(path), fs::metadata(parent)) {
-        (Ok(path), Ok(parent)) => path.dev() != parent.dev() || path.ino() == parent.ino(),
-        _ => false,
-    }
-}
-
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-    )
-}
-
 /// Makes renames in a directory durable. Some file systems refuse to; the data itself is safe.
 fn sync_directory(path: &Path) {
     if let Ok(handle) = File::open(path) {
@@ -215,7 +185,6 @@ pub(super) fn nothing_staged() -> Error {
 }
 
 const PREFIX: &str = ".dhow-dir-";
-const ASIDE_PREFIX: &str = ".dhow-old-";
 
 /// How often a directory is made anew when somebody removes it at once.
 const ATTEMPTS: usize = 8;
@@ -235,7 +204,7 @@ mod tests {
     }
 
     fn filled(staging: &Staging) {
-        for name in ["version", MANIFEST, "new"] {
+        for name in [VERSION_FILE, MANIFEST, "new"] {
             fs::write(staging.path().join(name), "new").expect("the directory is there");
         }
     }
@@ -245,38 +214,41 @@ mod tests {
         for old in [None, Some(""), Some("old")] {
             let place = tempfile::tempdir().unwrap();
             let destination = place.path().canonicalize().unwrap().join("image");
+            let mut before = None;
             if let Some(name) = old {
                 fs::create_dir(&destination).unwrap();
                 fs::set_permissions(&destination, fs::Permissions::from_mode(0o750)).unwrap();
+                before = Some(fs::metadata(&destination).unwrap());
                 if !name.is_empty() {
                     fs::write(destination.join(name), "old").unwrap();
                 }
             }
             let staging = Staging::of(&destination).unwrap();
             filled(&staging);
-            staging.take_place().unwrap();
-            assert_eq!(names(&destination), [MANIFEST, "new", "version"]);
+            staging.take_place(|| Ok(())).unwrap();
+            assert_eq!(names(&destination), [MANIFEST, "new", VERSION_FILE]);
             assert_eq!(names(place.path()), ["image"]);
-            let mode = fs::metadata(&destination).unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode, if old.is_some() { 0o750 } else { 0o755 });
+            if let Some(before) = before {
+                let after = fs::metadata(&destination).unwrap();
+                assert_eq!(before.ino(), after.ino());
+                assert_eq!(before.mode(), after.mode());
+            }
         }
     }
 
     #[test]
-    fn files_are_moved_when_the_directory_must_stay() {
+    fn who_comes_second_replaces_whole_what_came_first() {
         let place = tempfile::tempdir().unwrap();
-        let destination = place.path().canonicalize().unwrap();
-        fs::write(destination.join("old"), "old").unwrap();
-        let (directory, lock) = locked_directory(&destination).unwrap();
-        let staging = Staging {
-            directory,
-            destination: destination.clone(),
-            inside: true,
-            _lock: lock,
-        };
-        filled(&staging);
-        staging.take_place().unwrap();
-        assert_eq!(names(&destination), [MANIFEST, "new", "version"]);
+        let destination = place.path().canonicalize().unwrap().join("image");
+        let (first, second) = (Staging::of(&destination), Staging::of(&destination));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        filled(&first);
+        fs::write(first.path().join("of-the-first"), "").unwrap();
+        filled(&second);
+        first.take_place(|| Ok(())).unwrap();
+        second.take_place(|| Ok(())).unwrap();
+        assert_eq!(names(&destination), [MANIFEST, "new", VERSION_FILE]);
+        assert_eq!(names(place.path()), ["image"]);
     }
 
     #[test]
