@@ -1,5 +1,9 @@
 //! Project automation: `cargo xtask demo`, `test` and `tidy`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to developers")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this program talks to developers"
+)]
 
 mod demo;
 mod packages;

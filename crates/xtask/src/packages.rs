@@ -15,18 +15,31 @@ const PACKAGES: [(&str, &str); 7] = [
 
 /// Installs what is missing, if `install` says so and the system lets us; else says what is.
 pub(crate) fn provide(install: bool) -> Result<(), String> {
-    let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(_, program)| !has(program))
+        .map(|(package, _)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !install || !has("apt-get") {
-        println!("not installed, so some tests will be skipped: {}", missing.join(", "));
+        println!(
+            "not installed, so some tests will be skipped: {}",
+            missing.join(", ")
+        );
         println!("(`cargo xtask test --install` installs them on Debian, as root)");
         return Ok(());
     }
     run("apt-get", &["update", "-qq"])?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
     arguments.extend(missing);
-    run("env", &[&["DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments.as_slice()].concat())
+    run(
+        "env",
+        &[
+            &["DEBIAN_FRONTEND=noninteractive", "apt-get"],
+            arguments.as_slice(),
+        ]
+        .concat(),
+    )
 }

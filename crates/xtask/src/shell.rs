@@ -17,7 +17,11 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
         .current_dir(root())
         .status()
         .map_err(|error| format!("cannot run {program}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{program} {}: {status}", arguments.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{program} {}: {status}", arguments.join(" ")))
+    }
 }
 
 /// Returns whether a program can be found.
@@ -28,7 +32,10 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Returns the cargo that runs this program.
-#[expect(clippy::disallowed_methods, reason = "cargo says so in the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo says so in the environment"
+)]
 pub(crate) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }

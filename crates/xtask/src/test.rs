@@ -12,12 +12,37 @@ fn run_in(install: bool) -> Result<(), String> {
     let cargo = cargo.as_str();
     shell::run(cargo, &["fmt", "--all", "--check"])?;
     tidy::run()?;
-    shell::run(cargo, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])?;
+    shell::run(
+        cargo,
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
     shell::run(cargo, &["build", "--workspace", "--locked", "--quiet"])?;
-    shell::run(cargo, &["test", "--workspace", "--locked", "--quiet", "--doc"])?;
+    shell::run(
+        cargo,
+        &["test", "--workspace", "--locked", "--quiet", "--doc"],
+    )?;
     if has("cargo-nextest") {
         let profile = if in_ci { "ci" } else { "default" };
-        shell::run(cargo, &["nextest", "run", "--workspace", "--locked", "--profile", profile])
+        shell::run(
+            cargo,
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--locked",
+                "--profile",
+                profile,
+            ],
+        )
     } else {
         shell::run(cargo, &["test", "--workspace", "--locked", "--all-targets"])
     }

@@ -11,12 +11,24 @@ pub(crate) fn run() -> Result<(), String> {
     let root = root();
     let mut problems = Vec::new();
     for file in rust_files(&root.join("crates")) {
-        let Ok(text) = fs::read_to_string(&file) else { continue };
-        let shown = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+        let Ok(text) = fs::read_to_string(&file) else {
+            continue;
+        };
+        let shown = file
+            .strip_prefix(&root)
+            .unwrap_or(&file)
+            .display()
+            .to_string();
         problems.extend(check_file(&shown, &text));
     }
     problems.extend(check_crates(&root));
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"] {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "LICENSE",
+    ] {
         if !root.join(document).is_file() {
             problems.push(format!("{document} is missing"));
         }
@@ -25,7 +37,11 @@ pub(crate) fn run() -> Result<(), String> {
         println!("tidy: nothing to complain about");
         return Ok(());
     }
-    Err(format!("tidy: {} problems\n{}", problems.len(), problems.join("\n")))
+    Err(format!(
+        "tidy: {} problems\n{}",
+        problems.len(),
+        problems.join("\n")
+    ))
 }
 
 /// Which crates of the workspace a crate may use, besides in its tests. A new edge is a change of
@@ -37,13 +53,27 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("transport", &["model"]),
     ("client", &["model", "config"]),
     ("layout", &["model"]),
-    ("transports", &["transport", "client", "layout", "codec", "config", "model"]),
+    (
+        "transports",
+        &["transport", "client", "layout", "codec", "config", "model"],
+    ),
     ("trust", &["model", "config", "transport", "client"]),
     ("copy", &["model", "codec", "transport", "trust"]),
     ("server", &["model", "layout"]),
     (
         "ops",
-        &["model", "config", "codec", "transport", "client", "layout", "transports", "trust", "copy", "server"],
+        &[
+            "model",
+            "config",
+            "codec",
+            "transport",
+            "client",
+            "layout",
+            "transports",
+            "trust",
+            "copy",
+            "server",
+        ],
     ),
     ("cli", &["ops", "model", "config", "transport"]),
     ("testkit", &["server", "model", "transport", "layout"]),
@@ -115,27 +145,41 @@ fn check_file(name: &str, text: &str) -> Vec<String> {
     let code = without_tests(text);
     let lines = code.lines().count();
     if lines > MAX_FILE_LINES {
-        problems.push(format!("{name}: {lines} lines without tests, more than {MAX_FILE_LINES}"));
+        problems.push(format!(
+            "{name}: {lines} lines without tests, more than {MAX_FILE_LINES}"
+        ));
     }
     if !text.starts_with("//!") {
         problems.push(format!("{name}: does not begin with a module comment"));
     }
     for (start, length) in functions(text) {
         if length > MAX_FUNCTION_LINES {
-            problems.push(format!("{name}:{start}: a function of {length} lines, more than {MAX_FUNCTION_LINES}"));
+            problems.push(format!(
+                "{name}:{start}: a function of {length} lines, more than {MAX_FUNCTION_LINES}"
+            ));
         }
     }
-    let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = Path::new(name)
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
     if BANNED_FILES.contains(&stem) {
-        problems.push(format!("{name}: a file is named after what it is for, not `{stem}`"));
+        problems.push(format!(
+            "{name}: a file is named after what it is for, not `{stem}`"
+        ));
     }
     for (number, line) in code.lines().enumerate() {
         if let Some(word) = banned_type(line) {
-            problems.push(format!("{name}:{}: a type named `{word}` says nothing", number + 1));
+            problems.push(format!(
+                "{name}:{}: a type named `{word}` says nothing",
+                number + 1
+            ));
         }
     }
     if name.ends_with("/mod.rs") && code.lines().any(|line| line.contains("fn ")) {
-        problems.push(format!("{name}: holds code; mod.rs is for docs, `mod` and `use`"));
+        problems.push(format!(
+            "{name}: holds code; mod.rs is for docs, `mod` and `use`"
+        ));
     }
     problems
 }
@@ -146,16 +190,24 @@ const BANNED_FILES: [&str; 6] = ["utils", "util", "common", "misc", "helper", "h
 const BANNED_ENDINGS: [&str; 5] = ["Manager", "Helper", "Handler", "Processor", "Util"];
 
 fn without_tests(text: &str) -> &str {
-    text.find("\n#[cfg(test)]\nmod tests").map_or(text, |end| &text[..end])
+    text.find("\n#[cfg(test)]\nmod tests")
+        .map_or(text, |end| &text[..end])
 }
 
 fn banned_type(line: &str) -> Option<&str> {
     let line = line.trim_start();
-    let rest = ["pub(crate) ", "pub(super) ", "pub "].iter().find_map(|prefix| line.strip_prefix(prefix));
+    let rest = ["pub(crate) ", "pub(super) ", "pub "]
+        .iter()
+        .find_map(|prefix| line.strip_prefix(prefix));
     let line = rest.unwrap_or(line);
-    let name = ["struct ", "enum ", "trait "].iter().find_map(|word| line.strip_prefix(word))?;
+    let name = ["struct ", "enum ", "trait "]
+        .iter()
+        .find_map(|word| line.strip_prefix(word))?;
     let name = name.split(|c: char| !c.is_alphanumeric()).next()?;
-    BANNED_ENDINGS.iter().any(|ending| name.ends_with(ending)).then_some(name)
+    BANNED_ENDINGS
+        .iter()
+        .any(|ending| name.ends_with(ending))
+        .then_some(name)
 }
 
 /// Returns where each function begins (1-based) and how many lines it has, going by rustfmt's
@@ -165,9 +217,20 @@ fn functions(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         let body = line.trim_start();
-        let starts = ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(crate) fn ", "pub(crate) async fn ", "pub(super) fn ", "pub(super) async fn ", "const fn ", "pub const fn "]
-            .iter()
-            .any(|start| body.starts_with(start));
+        let starts = [
+            "fn ",
+            "pub fn ",
+            "async fn ",
+            "pub async fn ",
+            "pub(crate) fn ",
+            "pub(crate) async fn ",
+            "pub(super) fn ",
+            "pub(super) async fn ",
+            "const fn ",
+            "pub const fn ",
+        ]
+        .iter()
+        .any(|start| body.starts_with(start));
         if !starts || body.ends_with(';') {
             continue;
         }
@@ -196,8 +259,14 @@ mod tests {
         let text = format!("fn a() {{\n{}}}\n", "    x();\n".repeat(MAX_FUNCTION_LINES));
         assert_eq!(check_file("crates/x/src/a.rs", &text).len(), 2);
         assert_eq!(check_file("crates/x/src/utils.rs", "//! Doc.\n").len(), 1);
-        assert_eq!(check_file("crates/x/src/a.rs", "//! Doc.\npub struct ThingManager;\n").len(), 1);
-        assert_eq!(check_file("crates/x/src/mod.rs", "//! Doc.\nmod a;\n").len(), 0);
+        assert_eq!(
+            check_file("crates/x/src/a.rs", "//! Doc.\npub struct ThingManager;\n").len(),
+            1
+        );
+        assert_eq!(
+            check_file("crates/x/src/mod.rs", "//! Doc.\nmod a;\n").len(),
+            0
+        );
     }
 
     #[test]
