@@ -283,6 +283,7 @@ fn keys(set: Option<BTreeMap<String, Option<Member>>>) -> BTreeSet<String> {
     set.unwrap_or_default().into_keys().collect()
 }
 
+#[expect(clippy::zero_sized_map_values, reason = "JSON wants the values")]
 fn set(keys: &BTreeSet<String>) -> Option<BTreeMap<&str, Member>> {
     (!keys.is_empty()).then(|| keys.iter().map(|key| (key.as_str(), Member {})).collect())
 }

@@ -36,7 +36,7 @@ pub(super) fn layer_type(layer: &MediaType, to: ManifestKind) -> Result<MediaTyp
     let known = text.starts_with(OCI_LAYERS) || text.starts_with(DOCKER_LAYERS);
     Err(if known && text.ends_with("+encrypted") {
         ConvertError::EncryptedLayer(layer.clone())
-    } else if known && (text.ends_with("+zstd") || text.ends_with(".zstd")) {
+    } else if known && (text.ends_with("+zstd") || *layer == MediaType::DOCKER2_LAYER_ZSTD) {
         ConvertError::ZstdLayer(layer.clone())
     } else {
         ConvertError::UnknownLayer(layer.clone())
