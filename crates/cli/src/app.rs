@@ -15,6 +15,7 @@ use crate::commands::Cli;
 use crate::failure::{Exit, Failure};
 use crate::options::GlobalOptions;
 use crate::render::{compat, logging, streams};
+use crate::usage;
 
 /// What a command works with.
 #[derive(Debug)]
@@ -55,29 +56,28 @@ impl App {
 }
 
 /// Runs the program.
-pub(crate) fn main(arguments: Vec<OsString>, environment: EnvSnapshot) -> ExitCode {
+pub(crate) fn main(arguments: &[OsString], environment: EnvSnapshot) -> ExitCode {
     let start = Instant::now();
-    let voice = voice_of(&arguments);
-    let matches = match command(voice).try_get_matches_from(&arguments) {
+    let voice = voice_of(arguments);
+    let matches = match command(voice).try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return usage(&error, voice, start),
+        Err(error) => return refuse(&error, arguments, voice, start),
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, voice, start),
+        Err(error) => return refuse(&error, arguments, voice, start),
     };
     let Some(verb) = cli.command else {
-        return Failure::usage("missing command `dhow COMMAND`")
-            .hint("see `dhow --help`")
-            .report(voice, start);
+        return usage::missing_command(voice).report(voice, start);
     };
-    logging::start(cli.global.debug, voice);
+    logging::start(cli.global.debug, voice, start);
     let app = App {
         environment: Arc::new(environment),
         global: cli.global,
         voice,
     };
-    match run(&app, verb.run(&app)) {
+    let ends_by_signal = verb.ends_by_signal();
+    match run(&app, ends_by_signal, verb.run(&app)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(voice, start),
     }
@@ -85,13 +85,27 @@ pub(crate) fn main(arguments: Vec<OsString>, environment: EnvSnapshot) -> ExitCo
 
 /// Returns the command line's definition, under the name the program was called by.
 pub(crate) fn command(voice: Voice) -> clap::Command {
+    // A flag that is given twice counts as it was given last, as in Go.
+    let command = Cli::command()
+        .args_override_self(true)
+        .mut_args(name_boolean)
+        .mut_subcommands(|command| command.args_override_self(true).mut_args(name_boolean));
     match voice {
-        Voice::Dhow => Cli::command(),
-        Voice::Skopeo => Cli::command()
+        Voice::Dhow => command,
+        Voice::Skopeo => command
             .name("skopeo")
             .bin_name("skopeo")
             .display_name("skopeo")
             .version(compat::VERSION),
+    }
+}
+
+/// Shows a flag with an optional value as `--flag[=<BOOL>]`, whatever its field is called.
+fn name_boolean(flag: clap::Arg) -> clap::Arg {
+    if flag.get_num_args() == Some((0..=1).into()) {
+        flag.value_name("BOOL")
+    } else {
+        flag
     }
 }
 
@@ -107,7 +121,11 @@ fn voice_of(arguments: &[OsString]) -> Voice {
 
 /// Runs a command until it ends, a signal comes, or its time is over. What is dropped cleans up
 /// after itself.
-fn run(app: &App, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn run(
+    app: &App,
+    ends_by_signal: bool,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(64)
@@ -117,7 +135,7 @@ fn run(app: &App, work: impl Future<Output = Result<(), Failure>>) -> Result<(),
     let result = runtime.block_on(async {
         tokio::select! {
             result = work => result,
-            failure = interrupted() => Err(failure),
+            failure = interrupted(), if !ends_by_signal => Err(failure),
             failure = over(app) => Err(failure),
         }
     });
@@ -127,16 +145,22 @@ fn run(app: &App, work: impl Future<Output = Result<(), Failure>>) -> Result<(),
 }
 
 async fn interrupted() -> Failure {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
+    use tokio::signal::unix::SignalKind;
     tokio::select! {
-        () = wait(SignalKind::interrupt()) => Failure::new(Exit::Interrupted, "interrupted"),
-        () = wait(SignalKind::terminate()) => Failure::new(Exit::Terminated, "terminated"),
+        () = signalled(SignalKind::interrupt()) => Failure::new(Exit::Interrupted, "interrupted"),
+        () = signalled(SignalKind::terminate()) => Failure::new(Exit::Terminated, "terminated"),
+    }
+}
+
+/// Waits for a signal that asks the program to end.
+pub(crate) async fn asked_to_end() {
+    drop(interrupted().await);
+}
+
+async fn signalled(kind: tokio::signal::unix::SignalKind) {
+    match tokio::signal::unix::signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -154,25 +178,22 @@ async fn over(app: &App) -> Failure {
     }
 }
 
-fn usage(error: &clap::Error, voice: Voice, start: Instant) -> ExitCode {
+fn refuse(error: &clap::Error, arguments: &[OsString], voice: Voice, start: Instant) -> ExitCode {
     use clap::error::ErrorKind;
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            streams::print(&error.render().to_string());
-            ExitCode::SUCCESS
-        }
-        _ => match voice {
-            Voice::Skopeo => {
-                let text = error.render().to_string();
-                let first = text.lines().next().unwrap_or_default();
-                Failure::usage(first.strip_prefix("error: ").unwrap_or(first)).report(voice, start)
-            }
-            Voice::Dhow => {
-                streams::eprint(&error.render().to_string());
-                ExitCode::from(Exit::Usage.code())
-            }
-        },
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        streams::print(&error.render().to_string());
+        return ExitCode::SUCCESS;
     }
+    let definition = command(voice);
+    let name = arguments
+        .iter()
+        .skip(1)
+        .filter_map(|argument| argument.to_str())
+        .find(|argument| definition.find_subcommand(argument).is_some());
+    usage::failure(error, voice, name).report(voice, start)
 }
 
 /// Sockets and hashing; file work has threads of its own.

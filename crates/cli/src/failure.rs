@@ -2,6 +2,7 @@
 //! (`docs/user/exit-codes.md`).
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -17,6 +18,10 @@ pub(crate) struct Failure {
     /// The message, then its causes.
     chain: Vec<String>,
     hints: Vec<String>,
+    /// The help of a command, which skopeo shows before some messages.
+    help: Option<String>,
+    /// It is not about an image that is missing, whatever the exit code.
+    no_image: bool,
 }
 
 /// The exit codes.
@@ -78,6 +83,8 @@ impl Failure {
             exit,
             chain: vec![message.into()],
             hints: Vec::new(),
+            help: None,
+            no_image: false,
         }
     }
 
@@ -95,8 +102,27 @@ impl Failure {
         self
     }
 
+    /// Adds a cause in words.
+    pub(crate) fn because(mut self, why: impl Into<String>) -> Self {
+        self.add(why.into());
+        self
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds the help of a command, which skopeo shows before some messages.
+    pub(crate) fn with_help(mut self, help: String) -> Self {
+        self.help = Some(help);
+        self
+    }
+
+    /// Makes this a plain failure for skopeo's callers: to them "not found" is about images that
+    /// are read, not about repositories, files or what is to be deleted.
+    pub(crate) fn no_image(mut self) -> Self {
+        self.no_image = true;
         self
     }
 
@@ -108,9 +134,16 @@ impl Failure {
                 ExitCode::from(self.exit.code())
             }
             Voice::Skopeo => {
+                if let Some(help) = &self.help {
+                    streams::eprint(&format!("{help}\n"));
+                }
                 compat::fatal(&self.chain.join(": "), start);
                 // COMPAT(skopeo): 2 is "image not found", everything else is 1.
-                ExitCode::from(if self.exit == Exit::NotFound { 2 } else { 1 })
+                ExitCode::from(if self.exit == Exit::NotFound && !self.no_image {
+                    2
+                } else {
+                    1
+                })
             }
         }
     }
@@ -140,14 +173,86 @@ impl Failure {
 
 impl From<dhow_ops::Error> for Failure {
     fn from(error: dhow_ops::Error) -> Self {
+        let local = local_cause(&error);
+        let exit = match (&error, error.kind()) {
+            // A name that is none is a matter of the command line.
+            (dhow_ops::Error::Name { .. }, _) => Exit::Usage,
+            (_, Kind::Denied) if local.is_some() => Exit::Local,
+            (_, Kind::Io) if local == Some(ErrorKind::NotFound) => Exit::NotFound,
+            (_, kind) => Exit::of(kind),
+        };
         let mut failure = Self {
-            exit: Exit::of(error.kind()),
+            exit,
             chain: vec![error.to_string()],
             hints: error.hints(),
+            help: None,
+            no_image: local.is_some(),
         };
         if let Some(cause) = error.source() {
             failure = failure.caused_by(cause);
         }
         failure
+    }
+}
+
+/// Returns what the operating system said, when it denied a file or has none of that name.
+fn local_cause(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied
+            )
+        {
+            return Some(error.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_have_a_line_each_and_hints_come_last() {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let failure = Failure::new(Exit::Local, "cannot read `a.json`")
+            .caused_by(&missing)
+            .hint("name a file that exists");
+        assert_eq!(
+            failure.text(),
+            "error: cannot read `a.json`\n  caused by: entity not found\n\n\
+             hint: name a file that exists\n"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_repeats_what_was_said_is_left_out() {
+        let failure = Failure::new(Exit::General, "cannot start: no memory")
+            .caused_by(&std::io::Error::other("no memory"));
+        assert_eq!(failure.text(), "error: cannot start: no memory\n");
+    }
+
+    #[test]
+    fn causes_have_their_exit_codes() {
+        for (kind, code) in [
+            (Kind::Bug, 1),
+            (Kind::NotFound, 2),
+            (Kind::Unauthorized, 3),
+            (Kind::Denied, 3),
+            (Kind::RateLimited, 4),
+            (Kind::Timeout, 5),
+            (Kind::Untrusted, 6),
+            (Kind::Rejected, 7),
+            (Kind::SizeMismatch, 7),
+            (Kind::Invalid, 8),
+            (Kind::Io, 9),
+            (Kind::Unsupported, 10),
+        ] {
+            assert_eq!(Exit::of(kind).code(), code, "{kind:?}");
+        }
     }
 }

@@ -5,10 +5,12 @@ mod commands;
 mod failure;
 mod options;
 mod render;
+mod usage;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let environment = dhow_config::EnvSnapshot::capture();
-    app::main(std::env::args_os().collect(), environment)
+    let arguments: Vec<_> = std::env::args_os().collect();
+    app::main(&arguments, environment)
 }

@@ -196,4 +196,29 @@ mod tests {
         assert!(results.last().unwrap().is_err());
         assert_eq!(*facts.lock().unwrap(), None);
     }
+
+    #[tokio::test]
+    async fn nothing_becomes_an_empty_gzip_stream() {
+        let (stream, facts) = gzip(stream::empty().boxed());
+        let packed: Vec<Bytes> = stream.map(Result::unwrap).collect().await;
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(packed.concat().as_slice())
+            .read_to_end(&mut unpacked)
+            .unwrap();
+        assert!(unpacked.is_empty());
+        assert_eq!(facts.lock().unwrap().unwrap().diff_id, Digest::sha256(b""));
+    }
+
+    #[tokio::test]
+    async fn an_endless_stream_can_be_dropped_and_its_thread_ends() {
+        let noise = stream::repeat_with(|| Ok(Bytes::from(vec![7; 1 << 16])));
+        let (mut stream, facts) = gzip(noise.boxed());
+        assert!(stream.next().await.is_some());
+        drop(stream);
+        // The thread shares the facts: it has ended when it lets go of them.
+        while Arc::strong_count(&facts) > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*facts.lock().unwrap(), None);
+    }
 }

@@ -183,4 +183,38 @@ mod tests {
             assert!(error.is_some());
         }
     }
+
+    #[test]
+    fn the_size_need_not_be_known_and_sha512_is_verified_too() {
+        let content = b"hello world";
+        let cases = [
+            (Digest::sha256(content), true),
+            (Digest::of(dhow_model::Algorithm::Sha512, content), true),
+            (Digest::of(dhow_model::Algorithm::Sha512, b"other"), false),
+        ];
+        for (digest, right) in cases {
+            let expected = Expectation { digest, size: None };
+            let pieces = [Ok(Bytes::from_static(content))];
+            let body = verify(stream::iter(pieces).boxed(), expected);
+            let results = block_on(body.collect::<Vec<_>>());
+            assert_eq!(results.iter().all(Result::is_ok), right);
+            assert!(right || results.len() == 1, "nothing but the error passes");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_ends_at_once() {
+        let expected = Expectation {
+            digest: Digest::sha256(b"abc"),
+            size: Some(3),
+        };
+        let endless = stream::repeat_with(|| Ok(Bytes::from_static(b"ab")));
+        let results = block_on(verify(endless.boxed(), expected).collect::<Vec<_>>());
+        assert!(matches!(results.as_slice(), [Err(_)]));
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("a runtime starts").block_on(future)
+    }
 }

@@ -25,11 +25,11 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) enum Content {
     /// An image or an artifact.
-    Image(ImageManifest),
+    Image(Box<ImageManifest>),
     /// A Docker schema 1 image: its layers in order, base first.
     Docker1(Vec<dhow_model::Digest>),
     /// An index, and for each entry the place of its manifest in the tree, if it takes part.
-    Index(Index, Vec<Option<usize>>),
+    Index(Box<Index>, Vec<Option<usize>>),
 }
 
 impl Tree {
@@ -58,7 +58,7 @@ pub(crate) fn tree(
             .admit(location.transport(), &scopes, node.raw.clone())
             .map_err(Error::Rejected)?;
         let content = match node.index {
-            Some((index, members)) => Content::Index(index, members),
+            Some((index, members)) => Content::Index(Box::new(index), members),
             None => parse(&admitted).map_err(|source| Error::Manifest {
                 name: location.to_string(),
                 source,
@@ -78,5 +78,5 @@ fn parse(admitted: &Admitted<RawManifest>) -> Result<Content, dhow_model::Manife
         let manifest = dhow_model::manifest::Docker1Manifest::parse(admitted)?;
         return Ok(Content::Docker1(manifest.layers));
     }
-    ImageManifest::parse(admitted).map(Content::Image)
+    ImageManifest::parse(admitted).map(|image| Content::Image(Box::new(image)))
 }

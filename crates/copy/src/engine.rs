@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use dhow_model::{Descriptor, Repository};
-use dhow_transport::{How, Sink};
+use dhow_transport::{How, Sink, Source};
 use dhow_trust::Admission;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::patience::Patience;
 use crate::plan::{Plan, Terms};
 use crate::run::{Outcome, Work};
 use crate::transfer::Context;
@@ -30,21 +31,14 @@ impl Engine {
     /// Copies. After an error, or when the future is dropped, nothing of the new image is visible
     /// under the destination's name, and what was there is there.
     pub async fn copy(&self, job: &Job, progress: Arc<dyn Progress>) -> Result<Report, Error> {
-        let source = job
-            .source
-            .source()
-            .await
-            .map_err(|error| Error::source(&job.source, "open the image", error))?;
-        let raw = resolve::tree(&*source, &job.options).await?;
+        let patience = Patience::new(&job.options, &progress);
+        let source = patience.run("the source", || open_source(job)).await?;
+        let raw = resolve::tree(&*source, &job.options, &patience).await?;
         let tree = admit::tree(raw, &*job.source, &self.admission)?;
         if let Select::Platforms(wanted) = &job.options.select {
-            survey::fits(&*source, &tree, wanted).await?;
+            survey::fits(&*source, &tree, wanted, &patience).await?;
         }
-        let sink = job
-            .destination
-            .sink()
-            .await
-            .map_err(|error| Error::destination(&job.destination, "open the place", error))?;
+        let sink = patience.run("the destination", || open_sink(job)).await?;
         let terms = Terms {
             options: &job.options,
             caps: sink.caps(),
@@ -53,11 +47,12 @@ impl Engine {
         let plan = plan::tree(&tree, &terms)?;
         let images = tree.images();
         let mut summary = plan.summary(&tree);
-        let configs = survey::configs(&source, &tree, &plan).await?;
+        let configs = survey::configs(&*source, &tree, &plan, &patience).await?;
         let context = Context {
             source,
             sink,
-            options: job.options.clone(),
+            parallel: job.options.parallel,
+            patience,
             mount_from: mount_from(job),
             progress,
         };
@@ -75,6 +70,16 @@ impl Engine {
         let outcome = run::tree(Arc::new(work)).await?;
         Ok(report(&outcome, images))
     }
+}
+
+async fn open_source(job: &Job) -> Result<Arc<dyn Source>, Error> {
+    let opened = job.source.source().await;
+    opened.map_err(|error| Error::source(&job.source, "open the image", error))
+}
+
+async fn open_sink(job: &Job) -> Result<Arc<dyn Sink>, Error> {
+    let opened = job.destination.sink().await;
+    opened.map_err(|error| Error::destination(&job.destination, "open the place", error))
 }
 
 /// Returns the repositories of the destination's registry that have the blobs.

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use dhow_model::convert::ConvertError;
-use dhow_model::{ManifestError, ManifestKind};
-use dhow_transport::Kind;
+use dhow_model::{Digest, ManifestError, ManifestKind};
+use dhow_transport::{Kind, Retry};
 use dhow_trust::Rejection;
 
 /// Why a copy did not succeed.
@@ -70,6 +70,14 @@ pub enum PlanError {
         /// Those there are.
         available: String,
     },
+    /// A single image that is for another platform than those that were named.
+    #[error("the image is for platform {actual}, and not for {wanted}")]
+    OtherPlatform {
+        /// The platforms wanted.
+        wanted: String,
+        /// The image's.
+        actual: String,
+    },
     /// The manifest would have to change and may not.
     #[error("the manifest would have to change ({change}), and must not: {frozen}")]
     Frozen {
@@ -107,6 +115,9 @@ pub enum PlanError {
     /// Indexes that list indexes without end.
     #[error("indexes are nested more than {0} deep")]
     TooDeep(usize),
+    /// Manifests that contradict each other.
+    #[error("the manifests differ about the size of the blob `{0}`")]
+    SizesDiffer(Digest),
     /// Indexes that list more than one copy can hold.
     #[error("the index lists more manifests than one copy takes")]
     TooMany,
@@ -141,9 +152,20 @@ impl Error {
                 ..
             } => Kind::DigestMismatch,
             Self::Manifest { .. } => Kind::Invalid,
-            Self::Plan(PlanError::NoPlatform { .. }) => Kind::NotFound,
+            Self::Plan(PlanError::NoPlatform { .. } | PlanError::OtherPlatform { .. }) => {
+                Kind::NotFound
+            }
+            Self::Plan(PlanError::SizesDiffer(_)) => Kind::SizeMismatch,
             Self::Plan(_) => Kind::Unsupported,
             Self::Lost => Kind::Bug,
+        }
+    }
+
+    /// Returns whether trying again can help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Transport { source, .. } => source.retry(),
+            _ => Retry::Never,
         }
     }
 
@@ -200,6 +222,9 @@ impl PlanError {
             ),
             Self::NoIndexes => Some("copy one image, with `--multi-arch system`"),
             Self::NoSparseIndexes => Some("pass `--strip-removed-platforms`"),
+            Self::OtherPlatform { .. } => {
+                Some("to copy it as it is, leave out the platforms in `--multi-arch`")
+            }
             Self::NotAnIndex(_) => Some("leave the option out"),
             Self::NothingToStrip | Self::TooMany => {
                 Some("choose platforms with `--multi-arch linux/amd64,…`")
@@ -210,7 +235,7 @@ impl PlanError {
             Self::Convert { .. } => {
                 Some("leave out `--format`, or name a destination that takes the image as it is")
             }
-            Self::NotAccepted(_) | Self::TooDeep(_) => None,
+            Self::NotAccepted(_) | Self::TooDeep(_) | Self::SizesDiffer(_) => None,
         }
     }
 }

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod events;
 mod job;
+mod patience;
 mod plan;
 mod queue;
 mod report;

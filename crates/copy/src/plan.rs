@@ -86,7 +86,7 @@ pub(crate) struct Terms<'a> {
 /// Makes the plan.
 pub(crate) fn tree(tree: &Tree, terms: &Terms<'_>) -> Result<Plan, Error> {
     let mut nodes: Vec<NodePlan> = Vec::with_capacity(tree.nodes.len());
-    let mut blobs = BTreeMap::new();
+    let mut blobs = Blobs::default();
     for node in &tree.nodes {
         let planned = match &node.content {
             Content::Image(image) => terms.image(image, &mut blobs)?,
@@ -119,9 +119,28 @@ pub(crate) fn tree(tree: &Tree, terms: &Terms<'_>) -> Result<Plan, Error> {
             ));
         }
     }
-    let mut blobs: Vec<BlobPlan> = blobs.into_values().collect();
+    let mut blobs: Vec<BlobPlan> = blobs.0.into_values().collect();
     blobs.sort_by_key(|planned: &BlobPlan| std::cmp::Reverse(planned.blob.size));
     Ok(Plan { nodes, blobs })
+}
+
+/// The blobs of all images, each piece of work once.
+#[derive(Debug, Default)]
+struct Blobs(BTreeMap<BlobKey, BlobPlan>);
+
+impl Blobs {
+    fn add(&mut self, blob: Descriptor, slot: Slot, step: Step) -> Result<BlobKey, PlanError> {
+        let key = (blob.digest, step);
+        let size = blob.size;
+        let known = self.0.entry(key).or_insert(BlobPlan { blob, slot, step });
+        match known.blob.size {
+            // Schema 1 does not say sizes.
+            0 => known.blob.size = size,
+            other if size != other && size != 0 => return Err(PlanError::SizesDiffer(key.0)),
+            _ => {}
+        }
+        Ok(key)
+    }
 }
 
 impl Terms<'_> {
@@ -135,11 +154,7 @@ impl Terms<'_> {
         }
     }
 
-    fn image(
-        &self,
-        image: &ImageManifest,
-        blobs: &mut BTreeMap<BlobKey, BlobPlan>,
-    ) -> Result<NodePlan, Error> {
+    fn image(&self, image: &ImageManifest, blobs: &mut Blobs) -> Result<NodePlan, Error> {
         let (kind, fallbacks) = self.image_kind(image)?;
         let compress = image.has_image_config()
             && self.caps.layers == LayerForm::Compressed
@@ -157,34 +172,28 @@ impl Terms<'_> {
             } else {
                 Step::Keep
             };
-            layers.push(Some((layer.digest, step)));
-            let slot = Slot::Layer { index };
-            blobs
-                .entry((layer.digest, step))
-                .or_insert_with(|| BlobPlan {
-                    blob: layer.clone(),
-                    slot,
-                    step,
-                });
+            layers.push(Some(blobs.add(
+                layer.clone(),
+                Slot::Layer { index },
+                step,
+            )?));
         }
         let mut changes = Vec::new();
         if kind != image.kind {
             changes.push(format!("conversion to `{}`", kind.media_type()));
         }
         if compressed > 0 {
-            changes.push(format!("compression of {compressed} uncompressed layers"));
+            let plural = if compressed == 1 { "" } else { "s" };
+            changes.push(format!(
+                "compression of {compressed} uncompressed layer{plural}"
+            ));
         }
         // The config of a converted image is made anew, and put when its manifest is.
-        let config = (kind == image.kind).then(|| {
-            let planned = BlobPlan {
-                blob: image.config.clone(),
-                slot: Slot::Config,
-                step: Step::Keep,
-            };
-            let key = planned.key();
-            blobs.entry(key).or_insert(planned);
-            key
-        });
+        let config = if kind == image.kind {
+            Some(blobs.add(image.config.clone(), Slot::Config, Step::Keep)?)
+        } else {
+            None
+        };
         let change = (!changes.is_empty()).then(|| changes.join(", "));
         Ok(NodePlan {
             kind,
@@ -234,7 +243,7 @@ impl Terms<'_> {
         &self,
         kind: ManifestKind,
         layers: &[Digest],
-        blobs: &mut BTreeMap<BlobKey, BlobPlan>,
+        blobs: &mut Blobs,
     ) -> Result<NodePlan, Error> {
         let wanted = match self.options.format {
             Some(Format::Oci) => Some(ManifestKind::OciManifest),
@@ -251,24 +260,18 @@ impl Terms<'_> {
         if let Some(wanted) = wanted {
             return Err(PlanError::Docker1(wanted).into());
         }
+        let mut keys = Vec::with_capacity(layers.len());
         for (index, digest) in layers.iter().enumerate() {
-            let planned = BlobPlan {
-                // Schema 1 does not say how large its layers are.
-                blob: Descriptor::new(MediaType::DOCKER2_LAYER_GZIP, *digest, 0),
-                slot: Slot::Layer { index },
-                step: Step::Keep,
-            };
-            blobs.entry(planned.key()).or_insert(planned);
+            // Schema 1 does not say how large its layers are.
+            let blob = Descriptor::new(MediaType::DOCKER2_LAYER_GZIP, *digest, 0);
+            keys.push(Some(blobs.add(blob, Slot::Layer { index }, Step::Keep)?));
         }
         Ok(NodePlan {
             kind,
             fallbacks: Vec::new(),
             change: None,
             entries: Vec::new(),
-            layers: layers
-                .iter()
-                .map(|digest| Some((*digest, Step::Keep)))
-                .collect(),
+            layers: keys,
             config: None,
         })
     }
@@ -303,6 +306,7 @@ impl Terms<'_> {
             .filter(|node| planned[**node].change.is_some());
         match changed.count() {
             0 => {}
+            1 => changes.push("one of its manifests changes".to_owned()),
             count => changes.push(format!("{count} of its manifests change")),
         }
         let change = (!changes.is_empty()).then(|| changes.join(", "));

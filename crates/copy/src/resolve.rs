@@ -6,6 +6,7 @@ use dhow_model::{Descriptor, Digest, Index, Platform, RawManifest};
 use dhow_transport::Source;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::patience::Patience;
 use crate::{Error, Options, PlanError, Select};
 
 /// The manifests that take part; the root is the last, and children come before their parents.
@@ -26,15 +27,20 @@ pub(crate) struct RawNode {
 }
 
 /// Reads the root and whatever `options.select` takes of it.
-pub(crate) async fn tree(source: &dyn Source, options: &Options) -> Result<RawTree, Error> {
+pub(crate) async fn tree(
+    source: &dyn Source,
+    options: &Options,
+    patience: &Patience,
+) -> Result<RawTree, Error> {
     if options.strip_removed_platforms && !matches!(options.select, Select::Platforms(_)) {
         return Err(PlanError::NothingToStrip.into());
     }
     let name = source.location().to_string();
-    let root = source
-        .root()
-        .await
-        .map_err(|error| Error::source(&name, "read the manifest", error))?;
+    let read = || async {
+        let root = source.root().await;
+        root.map_err(|error| Error::source(&name, "read the manifest", error))
+    };
+    let root = patience.run("the manifest", read).await?;
     if options.strip_removed_platforms && !root.kind().is_index() {
         return Err(PlanError::NotAnIndex("`--strip-removed-platforms`").into());
     }
@@ -42,6 +48,7 @@ pub(crate) async fn tree(source: &dyn Source, options: &Options) -> Result<RawTr
         source,
         name,
         options,
+        patience,
         nodes: Vec::new(),
         known: BTreeMap::new(),
         count: 0,
@@ -75,6 +82,7 @@ struct Walk<'a> {
     source: &'a dyn Source,
     name: String,
     options: &'a Options,
+    patience: &'a Patience,
     nodes: Vec<RawNode>,
     known: BTreeMap<Digest, usize>,
     /// How many manifests indexes have brought in, and their bytes.
@@ -199,11 +207,12 @@ impl Walk<'_> {
 
     async fn fetch(&self, entry: &Descriptor) -> Result<RawManifest, Error> {
         let step = || format!("read the manifest `{}`", entry.digest);
-        let raw = self
-            .source
-            .manifest(&entry.digest)
-            .await
-            .map_err(|error| Error::source(&self.name, &step(), error))?;
+        let read = || async {
+            let raw = self.source.manifest(&entry.digest).await;
+            raw.map_err(|error| Error::source(&self.name, &step(), error))
+        };
+        let what = format!("manifest `{}`", entry.digest);
+        let raw = self.patience.run(&what, read).await?;
         if raw.bytes().len() as u64 != entry.size {
             let error = dhow_transport::Error::new(
                 dhow_transport::Kind::SizeMismatch,

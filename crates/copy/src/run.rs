@@ -59,8 +59,15 @@ impl Work {
 /// Carries the plan out. Dropping the future cancels everything that is under way.
 pub(crate) async fn tree(work: Arc<Work>) -> Result<Outcome, Error> {
     let mut tasks = JoinSet::new();
+    let outcome = drive(&work, &mut tasks).await;
+    // What was cut off has let go of its files and connections before the error is told.
+    tasks.shutdown().await;
+    outcome
+}
+
+async fn drive(work: &Arc<Work>, tasks: &mut JoinSet<Result<(), Error>>) -> Result<Outcome, Error> {
     let (sender, mut arrivals) = mpsc::channel::<(BlobKey, Placed)>(64);
-    start_workers(&work, &mut tasks, &sender);
+    start_workers(work, tasks, &sender);
     drop(sender);
     let mut state = State {
         placed: BTreeMap::new(),
@@ -69,7 +76,7 @@ pub(crate) async fn tree(work: Arc<Work>) -> Result<Outcome, Error> {
         started: vec![false; work.tree.nodes.len()],
     };
     let (announce, mut announced) = mpsc::channel::<(usize, Published)>(64);
-    state.start_ready(&work, &mut tasks, &announce);
+    state.start_ready(work, tasks, &announce);
     loop {
         tokio::select! {
             biased;
@@ -89,14 +96,14 @@ pub(crate) async fn tree(work: Arc<Work>) -> Result<Outcome, Error> {
                 }
                 state.published[node] = Some(published.manifest);
             }
-            // The first error ends the run; dropping the set cancels the other tasks. No task and
-            // no message left means that the root can never be written.
+            // The first error ends the run, and with it the other tasks. No task and no message
+            // left means that the root can never be written.
             ended = tasks.join_next() => {
                 ended.ok_or(Error::Lost)?.map_err(|_| Error::Lost)??;
                 continue;
             }
         }
-        state.start_ready(&work, &mut tasks, &announce);
+        state.start_ready(work, tasks, &announce);
     }
 }
 
@@ -115,12 +122,11 @@ fn start_workers(
             .min(context.sink.caps().concurrency)
             .get(),
     );
-    let workers = context
-        .options
-        .parallel
-        .get()
-        .min(most)
-        .min(work.plan.blobs.len());
+    if context.parallel.get() > most && work.plan.blobs.len() > most {
+        let notice = format!("no more than {most} blobs can move at once between these places");
+        context.progress.event(&Event::Notice(notice));
+    }
+    let workers = context.parallel.get().min(most).min(work.plan.blobs.len());
     for worker in 0..workers {
         let (work, queue, sender) = (Arc::clone(work), Arc::clone(&queue), sender.clone());
         let takes_smallest = worker > 0 && worker == workers - 1;
@@ -284,10 +290,7 @@ impl Publication {
                     .manifest
             }
             Content::Image(image) => {
-                let old = match self.work.configs.get(&image.config.digest) {
-                    Some(config) => config.clone(),
-                    None => survey::read(&*self.work.context.source, &image.config).await?,
-                };
+                let old = self.config(&image.config).await?;
                 let made = assemble::image(&node.raw, image, plan, Some(&old), &self.placed, kind)
                     .map_err(convert)?;
                 // The config of a converted image is not among the blobs that moved.
@@ -307,6 +310,16 @@ impl Publication {
         })
     }
 
+    /// Returns the config of an image that is converted; a kind that was not planned for needs it
+    /// only now.
+    async fn config(&self, config: &Descriptor) -> Result<Bytes, Error> {
+        if let Some(known) = self.work.configs.get(&config.digest) {
+            return Ok(known.clone());
+        }
+        let context = &self.work.context;
+        survey::read(&*context.source, config, &context.patience).await
+    }
+
     async fn place_config(&self, made: &Made, reuse: Reuse) -> Result<Option<Placed>, Error> {
         let Some((config, bytes)) = &made.config else {
             return Ok(None);
@@ -321,15 +334,19 @@ impl Publication {
             digest: manifest.digest(),
             index: manifest.kind().is_index(),
         });
-        let result = if self.node == self.work.tree.root() {
-            context.sink.commit(manifest).await
-        } else {
-            context.sink.put_manifest(manifest).await
+        let put = || async {
+            let result = if self.node == self.work.tree.root() {
+                context.sink.commit(manifest).await
+            } else {
+                context.sink.put_manifest(manifest).await
+            };
+            result.map_err(|error| {
+                let step = format!("write the manifest `{}`", manifest.digest());
+                Error::destination(&context.sink.location(), &step, error)
+            })
         };
-        result.map_err(|error| {
-            let step = format!("write the manifest `{}`", manifest.digest());
-            Error::destination(&context.sink.location(), &step, error)
-        })
+        let what = format!("manifest `{}`", manifest.digest());
+        context.patience.run(&what, put).await
     }
 
     /// Sends every blob that was not sent before.

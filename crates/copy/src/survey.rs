@@ -1,7 +1,6 @@
 //! Survey: what else must be known and only I/O can tell.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use dhow_codec::{Expectation, verify};
@@ -10,14 +9,16 @@ use dhow_transport::{ByteRange, Kind, Source};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::admit::{Content, Tree};
+use crate::patience::Patience;
 use crate::plan::Plan;
 use crate::{Error, PlanError, tap};
 
 /// Reads the configs of the images that will be converted.
 pub(crate) async fn configs(
-    source: &Arc<dyn Source>,
+    source: &dyn Source,
     tree: &Tree,
     plan: &Plan,
+    patience: &Patience,
 ) -> Result<BTreeMap<Digest, Bytes>, Error> {
     let wanted = plan
         .nodes
@@ -28,7 +29,7 @@ pub(crate) async fn configs(
             _ => None,
         });
     stream::iter(wanted)
-        .map(|config| async move { Ok((config.digest, read(&**source, config).await?)) })
+        .map(|config| async move { Ok((config.digest, read(source, config, patience).await?)) })
         .buffered(8)
         .try_collect()
         .await
@@ -39,6 +40,7 @@ pub(crate) async fn fits(
     source: &dyn Source,
     tree: &Tree,
     wanted: &[Platform],
+    patience: &Patience,
 ) -> Result<(), Error> {
     let Content::Image(image) = &tree.nodes[tree.root()].content else {
         return Ok(());
@@ -46,7 +48,7 @@ pub(crate) async fn fits(
     if !image.has_image_config() {
         return Ok(());
     }
-    let config = read(source, &image.config).await?;
+    let config = read(source, &image.config, patience).await?;
     let parsed = ImageConfig::parse(&config).map_err(|source| Error::Manifest {
         name: image.config.digest.to_string(),
         source,
@@ -56,15 +58,24 @@ pub(crate) async fn fits(
         return Ok(());
     }
     let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-    let error = PlanError::NoPlatform {
+    let error = PlanError::OtherPlatform {
         wanted: wanted.join(", "),
-        available: format!("{platform} only: it is a single image"),
+        actual: platform.to_string(),
     };
     Err(error.into())
 }
 
 /// Reads a small blob whole, verified.
-pub(crate) async fn read(source: &dyn Source, blob: &Descriptor) -> Result<Bytes, Error> {
+pub(crate) async fn read(
+    source: &dyn Source,
+    blob: &Descriptor,
+    patience: &Patience,
+) -> Result<Bytes, Error> {
+    let what = format!("config `{}`", blob.digest);
+    patience.run(&what, || read_once(source, blob)).await
+}
+
+async fn read_once(source: &dyn Source, blob: &Descriptor) -> Result<Bytes, Error> {
     let wrap = |error| {
         let step = format!("read the config `{}`", blob.digest);
         Error::source(&source.location(), &step, error)

@@ -1,28 +1,28 @@
 //! Transfer: one blob from the source to the destination.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use dhow_codec::{Expectation, gzip, verify};
 use dhow_model::{Descriptor, Repository};
-use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Placed, Retry, Sink, Slot, Source};
+use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Placed, Sink, Slot, Source};
 use futures_core::stream::BoxStream;
-use tokio::time::sleep;
 
+use crate::patience::Patience;
 use crate::plan::{BlobPlan, Step};
 use crate::tap::{self, Fault};
-use crate::{Error, Event, Options, Progress};
+use crate::{Error, Event, Progress};
 
 /// What all transfers of a copy share.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) sink: Arc<dyn Sink>,
-    pub(crate) options: Options,
+    pub(crate) parallel: NonZeroUsize,
+    pub(crate) patience: Patience,
     pub(crate) mount_from: Vec<Repository>,
     pub(crate) progress: Arc<dyn Progress>,
 }
@@ -52,7 +52,9 @@ impl Context {
                 Ok(placed) => break placed,
                 Err(error) => {
                     let what = || format!("blob `{}`", planned.blob.digest);
-                    self.pause(&mut attempt, error, what).await?;
+                    self.patience
+                        .pause(&mut attempt, BLOB_RETRIES, error, what)
+                        .await?;
                 }
             }
             counter.store(0, Ordering::Relaxed);
@@ -63,52 +65,6 @@ impl Context {
             size: placed.size,
         });
         Ok(placed)
-    }
-
-    /// Waits until the next attempt, or gives the error back when there is to be none.
-    async fn pause(
-        &self,
-        attempt: &mut u32,
-        error: Error,
-        what: impl Fn() -> String,
-    ) -> Result<(), Error> {
-        let Some(wait) = self.wait_before(*attempt, &error) else {
-            return Err(error);
-        };
-        *attempt += 1;
-        self.progress.event(&Event::Retrying {
-            what: what(),
-            why: one_line(&error),
-            wait,
-            attempt: *attempt,
-            of: self.retries().saturating_add(1),
-        });
-        sleep(wait).await;
-        Ok(())
-    }
-
-    /// Returns how often a blob is tried again: a registry may want it in another way than the first
-    /// that was tried, so some attempts more are made even when nobody asked for them.
-    fn retries(&self) -> u32 {
-        self.options.retries.max(BLOB_RETRIES)
-    }
-
-    /// Returns how long to wait before the next attempt, if there is to be one.
-    fn wait_before(&self, attempt: u32, error: &Error) -> Option<Duration> {
-        let Error::Transport { source, .. } = error else {
-            return None;
-        };
-        let Retry::After(named) = source.retry() else {
-            return None;
-        };
-        if attempt > self.retries() {
-            return None;
-        }
-        let backoff = Duration::from_secs(1 << (attempt - 1).min(6));
-        let wait = named.or(self.options.retry_delay).unwrap_or(backoff);
-        // Up to a tenth more, so that many copies that broke together do not return together.
-        let jitter = f64::from(chance()) / f64::from(u16::MAX) / 10.0;
-        Some(wait.mul_f64(1.0 + jitter))
     }
 
     async fn attempt(
@@ -263,30 +219,15 @@ impl Context {
                 Ok(placed) => return Ok(placed),
                 Err(error) => {
                     let what = || format!("config `{}`", config.digest);
-                    self.pause(&mut attempt, fail(error), what).await?;
+                    self.patience
+                        .pause(&mut attempt, BLOB_RETRIES, fail(error), what)
+                        .await?;
                 }
             }
         }
     }
 }
 
-/// Returns a number that differs from process to process and from call to call.
-fn chance() -> u16 {
-    let hash = RandomState::new().build_hasher().finish();
-    u16::try_from(hash & u64::from(u16::MAX)).unwrap_or_default()
-}
-
-/// Returns an error and its causes on one line.
-fn one_line(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// How often a blob is tried again even when nobody asked for it.
+/// How often a blob is tried again even when nobody asked for it: a registry may want it in another
+/// way than the first that was tried.
 const BLOB_RETRIES: u32 = 2;

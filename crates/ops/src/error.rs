@@ -24,6 +24,9 @@ pub enum Error {
     /// A copy did not succeed.
     #[error(transparent)]
     Copy(#[from] dhow_copy::Error),
+    /// The server could not start or go on.
+    #[error(transparent)]
+    Serve(#[from] dhow_server::Error),
     /// A place could not do its part.
     #[error("cannot {step} `{name}`")]
     Place {
@@ -83,7 +86,15 @@ impl Error {
                 source: dhow_model::ManifestError::Digest { .. },
                 ..
             } => Kind::DigestMismatch,
-            Self::Name { .. } | Self::Config(_) | Self::Manifest { .. } => Kind::Invalid,
+            Self::Name { .. }
+            | Self::Config(_)
+            | Self::Manifest { .. }
+            | Self::Serve(
+                dhow_server::Error::Htpasswd { .. }
+                | dhow_server::Error::Certificate(_)
+                | dhow_server::Error::NotALayout(_),
+            ) => Kind::Invalid,
+            Self::Serve(_) => Kind::Io,
             Self::Unsupported { .. } => Kind::Unsupported,
             Self::NoPlatform { .. } => Kind::NotFound,
         }
@@ -108,7 +119,13 @@ impl Error {
             Self::NoPlatform { .. } => {
                 Some("choose one with `--override-os`, `--override-arch` or `--override-variant`")
             }
-            Self::Config(_) | Self::Manifest { .. } => None,
+            Self::Serve(dhow_server::Error::Listen { .. }) => {
+                Some("name another address with `--listen`; port 0 lets the system choose")
+            }
+            Self::Serve(dhow_server::Error::NotALayout(_)) => {
+                Some("name an OCI layout, or a directory that is empty or not there")
+            }
+            Self::Serve(_) | Self::Config(_) | Self::Manifest { .. } => None,
         };
         hint.map(str::to_owned).into_iter().collect()
     }

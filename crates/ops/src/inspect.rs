@@ -281,12 +281,7 @@ impl Look<'_> {
         let Some(catalog) = location.catalog() else {
             return Ok(Some(Vec::new()));
         };
-        match catalog
-            .tags()
-            .map_ok(|tag| tag.to_string())
-            .try_collect()
-            .await
-        {
+        match catalog.tags().try_collect().await {
             Ok(tags) => Ok(Some(tags)),
             Err(error) => match error.kind() {
                 Kind::Denied | Kind::Unauthorized | Kind::NotFound | Kind::Unsupported => {

@@ -1,4 +1,5 @@
-//! The verbs of dhow as typed functions: copy, inspect, list tags, delete. This is the public Rust
+//! The verbs of dhow as typed functions: copy, inspect, list tags, delete,
+//! serve. This is the public Rust
 //! API; the command line is a shell around it.
 //!
 //! A [`Session`] is made once per process and shared by all verbs: connections, tokens and policy
@@ -13,6 +14,7 @@ mod list_tags;
 mod manifest_digest;
 mod platform;
 mod retry;
+mod serve;
 mod session;
 
 pub use copy::{CopyOptions, CopyReport, CopyRequest, copy};
@@ -25,4 +27,5 @@ pub use list_tags::{ListTagsRequest, TagList, list_tags};
 pub use manifest_digest::manifest_digest;
 pub use platform::host_platform;
 pub use retry::RetryOptions;
+pub use serve::{RequestLine, RequestLog, ServeRequest, Serving, TlsConfig, serve};
 pub use session::{PolicyOption, Session, SessionOptions};

@@ -40,11 +40,7 @@ pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<T
     let tags = request
         .retry
         .run(async || {
-            let tags = catalog
-                .tags()
-                .map_ok(|tag| tag.to_string())
-                .try_collect()
-                .await;
+            let tags = catalog.tags().try_collect().await;
             tags.map_err(|source| Error::place("list the tags of", &location, source))
         })
         .await?;

@@ -81,6 +81,8 @@ pub enum Fault {
     Truncate(Digest),
     /// Reading the blob gives its first half and then nothing, for ever.
     Stall(Digest),
+    /// Reading or writing the manifest does not work, so often, in a way that may pass.
+    Busy(Digest, usize),
     /// Manifests of this kind are not taken.
     Refuse(ManifestKind),
     /// The place says that it has the blob, and takes no manifest before it has been sent.
@@ -207,12 +209,31 @@ impl Memory {
         self.state().most_in_flight
     }
 
+    /// Returns how many blobs are being received.
+    pub fn in_flight(&self) -> usize {
+        self.state().in_flight
+    }
+
     fn record(&self, call: Call) {
         self.state().calls.push(call);
     }
 
     fn has_fault(&self, fault: &Fault) -> bool {
         self.state().faults.contains(fault)
+    }
+
+    /// Lets a manifest pass, or not yet.
+    fn busy(&self, manifest: &Digest) -> Result<()> {
+        for fault in &mut self.state().faults {
+            if let Fault::Busy(digest, times) = fault
+                && digest == manifest
+                && *times > 0
+            {
+                *times -= 1;
+                return Err(Error::new(Kind::Io, "the place is busy").retryable(None));
+            }
+        }
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dhow_model::{Descriptor, Digest, ImageManifest, RawManifest, Reference, Repository, Tag};
+use dhow_model::{Descriptor, Digest, ImageManifest, RawManifest, Reference, Repository};
 use futures_core::stream::BoxStream;
 
 pub use blob::{Blob, BlobWant, Body, ByteRange, How, Placed, Slot};
@@ -152,8 +152,9 @@ pub trait Catalog: Send + Sync {
         None
     }
 
-    /// Lists tags in the order in which the place gives them.
-    fn tags(&self) -> BoxStream<'_, Result<Tag>>;
+    /// Lists tags, or the names that stand in their place (in a layout they may have colons), in
+    /// the order in which the place gives them.
+    fn tags(&self) -> BoxStream<'_, Result<String>>;
 
     /// Deletes.
     async fn delete(&self, what: Deletion) -> Result<()>;

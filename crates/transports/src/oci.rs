@@ -11,13 +11,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dhow_layout::Layout;
-use dhow_model::{Annotations, Descriptor, Digest, RawManifest, Reference, Tag};
+use dhow_model::{Annotations, Descriptor, Digest, RawManifest, Reference};
 use dhow_transport::{
     Blob, ByteRange, Catalog, Deletion, Error, Kind, Location, ParseError, PolicyScopes, Result,
     Sink, Source, SourceCaps, Transport,
 };
 use futures_core::stream::BoxStream;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use self::select::Select;
 use self::sink::OciSink;
@@ -237,24 +237,15 @@ impl Location for OciLocation {
 
 #[async_trait]
 impl Catalog for OciLocation {
-    fn tags(&self) -> BoxStream<'_, Result<Tag>> {
+    fn tags(&self) -> BoxStream<'_, Result<String>> {
         let layout = self.layout.clone();
         let names = async move {
             let index = blocking(move || layout.read_index())
                 .await?
                 .map_err(layout_error)?;
-            let tags = index.names().into_iter().map(|name| {
-                Tag::parse(&name)
-                    .map_err(|_| Error::unsupported(format!("the name `{name}` is no tag")))
-            });
-            Ok::<_, Error>(stream::iter(tags.collect::<Vec<_>>()))
+            Ok(stream::iter(index.names().into_iter().map(Ok)))
         };
-        stream::once(names)
-            .flat_map(|names| match names {
-                Ok(names) => names.boxed(),
-                Err(error) => stream::once(async move { Err(error) }).boxed(),
-            })
-            .boxed()
+        stream::once(names).try_flatten().boxed()
     }
 
     async fn delete(&self, _what: Deletion) -> Result<()> {

@@ -1,16 +1,19 @@
-//! The conformance suite of `docker:` against Debian's `docker-registry`, where that is installed.
+//! The conformance suite of `docker:` against our own registry, and against Debian's
+//! `docker-registry` where that is installed.
 
+use std::any::Any;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
 use dhow_config::{AuthFiles, CredentialSource, EnvSnapshot};
+use dhow_server::{Config, Server, StoreConfig};
 use dhow_testkit::conformance::Place;
 use dhow_transport::{Location, Transport as _};
 use dhow_transports::docker::Docker;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 /// A registry that is stopped when it is dropped.
 struct Registry {
@@ -75,25 +78,56 @@ fn endpoint() -> Endpoint {
     Endpoint::new(&session.expect("the options are right"), options)
 }
 
-/// Makes a repository that nobody has used.
-fn repository() -> Option<Place> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let (registry, port) = registry()?;
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+/// Returns a repository of the registry on `port`, which `keep` keeps running.
+fn repository(port: u16, keep: impl Any + Send + Sync) -> Place {
     let transport = Docker::new(endpoint());
     let locate = move |name: &str| -> Arc<dyn Location> {
-        let rest = format!("//127.0.0.1:{port}/conformance/place-{number}:{name}");
+        let rest = format!("//127.0.0.1:{port}/conformance/place:{name}");
         transport.parse(&rest).expect("the test names a place")
     };
-    Some(Place::named(locate, registry))
+    Place::named(locate, keep)
 }
 
 mod in_debians_registry {
     use super::*;
 
     async fn place() -> Option<Place> {
-        repository()
+        let (registry, port) = registry()?;
+        Some(repository(port, registry))
     }
 
     dhow_testkit::conformance_tests!(optional place);
+}
+
+/// Starts our registry.
+async fn served(store: StoreConfig, keep: TempDir) -> Place {
+    let server = Server::bind(Config::new(([127, 0, 0, 1], 0).into(), store)).await;
+    let server = server.expect("there is a free port");
+    let port = server.local_addr().port();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(server.run(std::future::pending()));
+    repository(port, (tasks, keep))
+}
+
+mod in_our_registry_on_disk {
+    use super::*;
+
+    async fn place() -> Place {
+        let directory = tempfile::tempdir().expect("there is a place for files");
+        let store = StoreConfig::Directory(directory.path().join("layout"));
+        served(store, directory).await
+    }
+
+    dhow_testkit::conformance_tests!(place);
+}
+
+mod in_our_registry_in_memory {
+    use super::*;
+
+    async fn place() -> Place {
+        let directory = tempfile::tempdir().expect("there is a place for files");
+        served(StoreConfig::Memory, directory).await
+    }
+
+    dhow_testkit::conformance_tests!(place);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use dhow_model::{ManifestKind, Tag};
+use dhow_model::ManifestKind;
 use dhow_testkit::conformance::{content, store, stored, want};
 use dhow_testkit::image::{
     ImageSpec, IndexSpec, SampleImage, validate_dir, validate_layout, write_dir, write_layout,
@@ -76,8 +76,7 @@ async fn names_are_listed_and_deleted_and_the_rest_stays() {
     write_layout(&path, &[("v1", &one), ("v2", &two), ("v1.0", &one)]);
     let location = layout(&path, ":v2");
     let catalog = location.catalog().unwrap();
-    let tags: Vec<Tag> = catalog.tags().try_collect().await.unwrap();
-    let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+    let tags: Vec<String> = catalog.tags().try_collect().await.unwrap();
     assert_eq!(tags, ["v1", "v2", "v1.0"]);
     catalog.delete(Deletion::Named).await.unwrap();
     let again = catalog.delete(Deletion::Named).await.unwrap_err();

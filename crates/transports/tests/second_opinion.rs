@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use dhow_model::{Digest, ManifestKind};
-use dhow_testkit::conformance::{store, stored};
+use dhow_model::{Admitted, Digest, ImageManifest, ManifestKind};
+use dhow_testkit::conformance::{content, store, stored};
 use dhow_testkit::image::{
     ImageSpec, IndexSpec, SampleImage, validate_dir, validate_layout, write_layout,
 };
-use dhow_transport::{Location, Transport};
+use dhow_transport::{ByteRange, Location, Transport};
 use dhow_transports::{dir, oci};
 
 fn located(transport: &dyn Transport, rest: &str) -> Arc<dyn Location> {
@@ -185,4 +185,31 @@ fn is_oci(image: &SampleImage) -> bool {
         image.root.kind(),
         ManifestKind::OciManifest | ManifestKind::OciIndex
     )
+}
+
+#[tokio::test]
+async fn we_read_and_continue_a_layout_of_umoci() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("layout");
+    let text = path.display().to_string();
+    if run("umoci", &["init", "--layout", &text]).is_none() {
+        return;
+    }
+    run("umoci", &["new", "--image", &format!("{text}:empty")]);
+    let source = layout(&path, "empty").source().await.unwrap();
+    let root = source.root().await.unwrap();
+    assert_eq!(root.kind(), ManifestKind::OciManifest);
+    let image = ImageManifest::parse(&Admitted::by_policy(root)).unwrap();
+    let config = content(&*source, &image.config, ByteRange::All).await;
+    assert!(image.config.digest.matches(&config.unwrap()));
+
+    let added = ImageSpec::oci(30).build();
+    write(&*layout(&path, "added"), &added).await;
+    assert_eq!(validate_layout(&path).unwrap().names, ["empty", "added"]);
+    let listed = run("umoci", &["ls", "--layout", &text]).unwrap();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), ["empty", "added"]);
+    run("umoci", &["stat", "--image", &format!("{text}:added")]);
+    // Its garbage collection finds nothing of ours to remove.
+    run("umoci", &["gc", "--layout", &text]);
+    stored(&*layout(&path, "added").source().await.unwrap(), &added).await;
 }

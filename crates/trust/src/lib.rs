@@ -165,4 +165,46 @@ mod tests {
     fn a_requirement_that_cannot_be_checked_never_passes() {
         assert!(!admits("docker", &["signed.io/a:b", "signed.io"]));
     }
+
+    #[test]
+    fn every_requirement_must_hold() {
+        const ACCEPT: &str = r#"{"type":"insecureAcceptAnything"}"#;
+        const REJECT: &str = r#"{"type":"reject"}"#;
+        let admits = |requirements: &str| {
+            let text = format!(r#"{{"default":[{requirements}]}}"#);
+            let policy = Policy::parse(&text, Path::new("/p.json")).unwrap();
+            let raw = br#"{"schemaVersion":2,"manifests":[]}"#;
+            let manifest = RawManifest::new(bytes::Bytes::from_static(raw), None).unwrap();
+            Admission::new(policy).admit("oci", &PolicyScopes::default(), manifest)
+        };
+        assert!(admits(ACCEPT).is_ok());
+        assert!(admits(&format!("{ACCEPT},{ACCEPT}")).is_ok());
+        assert!(admits(&format!("{ACCEPT},{REJECT}")).is_err());
+        assert!(admits(&format!("{REJECT},{ACCEPT}")).is_err());
+    }
+
+    #[test]
+    fn a_rejection_names_the_scope_and_the_policy_and_the_requirement() {
+        let policy = Policy::parse(POLICY, Path::new("/etc/p.json")).unwrap();
+        let raw = br#"{"schemaVersion":2,"manifests":[]}"#;
+        let manifest = RawManifest::new(bytes::Bytes::from_static(raw), None).unwrap();
+        let scopes = PolicyScopes {
+            identity: Some("signed.io".to_owned()),
+            parents: Vec::new(),
+        };
+        let rejection = Admission::new(policy).admit("docker", &scopes, manifest);
+        let text = rejection.unwrap_err().to_string();
+        for part in ["`/etc/p.json`", "`signed.io`", "`docker`", "`signedBy`"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_insecure_policy_accepts_everything() {
+        let raw = br#"{"schemaVersion":2,"manifests":[]}"#;
+        let manifest = RawManifest::new(bytes::Bytes::from_static(raw), None).unwrap();
+        let scopes = PolicyScopes::default();
+        let admitted = Admission::accept_all().admit("any", &scopes, manifest.clone());
+        assert_eq!(*admitted.unwrap().as_inner(), manifest);
+    }
 }

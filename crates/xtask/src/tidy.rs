@@ -76,7 +76,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("cli", &["ops", "model", "config", "transport"]),
-    ("testkit", &["server", "model", "transport", "layout"]),
+    ("testkit", &["model", "transport"]),
     ("xtask", &["testkit", "model"]),
 ];
 

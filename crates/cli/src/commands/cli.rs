@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{completion, copy, delete, inspect, list_tags, manifest_digest};
+use super::{completion, copy, delete, inspect, list_tags, manifest_digest, serve};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::options::GlobalOptions;
@@ -14,9 +14,13 @@ use crate::options::GlobalOptions;
     version,
     about,
     max_term_width = 100,
-    disable_help_subcommand = false
+    disable_help_subcommand = false,
+    disable_version_flag = true
 )]
 pub(crate) struct Cli {
+    /// Print the version
+    #[arg(long, short = 'v', short_alias = 'V', action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     pub(crate) global: GlobalOptions,
     #[command(subcommand)]
@@ -31,10 +35,16 @@ pub(crate) enum Verb {
     ListTags(Box<list_tags::Args>),
     Delete(Box<delete::Args>),
     ManifestDigest(manifest_digest::Args),
+    Serve(serve::Args),
     Completion(completion::Args),
 }
 
 impl Verb {
+    /// Returns whether a signal is the usual way for this command to end.
+    pub(crate) const fn ends_by_signal(&self) -> bool {
+        matches!(self, Self::Serve(_))
+    }
+
     /// Runs the command.
     pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
         match self {
@@ -43,6 +53,7 @@ impl Verb {
             Self::ListTags(arguments) => arguments.run(app).await,
             Self::Delete(arguments) => arguments.run(app).await,
             Self::ManifestDigest(arguments) => arguments.run(),
+            Self::Serve(arguments) => arguments.run().await,
             Self::Completion(arguments) => arguments.run(app),
         }
     }

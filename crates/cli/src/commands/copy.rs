@@ -18,9 +18,9 @@ use crate::render::{progress, result};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow copy docker://docker.io/library/centos:7 oci:./target:centos:7
-  dhow copy --dest-creds=user:TOKEN oci:./target:centos:7 docker://registry.example.com/my-images/centos:7
-  dhow copy --all docker://quay.io/podman/stable docker://registry.example.com/mirror/podman:stable
-  dhow copy --dry-run --multi-arch linux/amd64,linux/arm64 docker://quay.io/podman/stable dir:./podman")]
+  dhow copy --dest-creds=user:TOKEN oci:./target:centos:7 docker://registry.local/my/centos:7
+  dhow copy --all docker://quay.io/podman/stable docker://registry.local/mirror/podman:stable
+  dhow copy --dry-run --multi-arch linux/amd64 docker://quay.io/podman/stable dir:./podman")]
 pub(crate) struct Args {
     /// Where the image is: TRANSPORT:NAME
     source: String,
@@ -50,9 +50,6 @@ pub(crate) struct Args {
     /// Copy this many blobs at once; 0 means 6
     #[arg(long, value_name = "N", default_value_t = 0)]
     image_parallel_copies: usize,
-    /// Show no progress and no result
-    #[arg(long, short, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
-    quiet: bool,
     /// Do not copy signatures (this version copies none)
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
     remove_signatures: bool,
@@ -87,21 +84,21 @@ impl Args {
             },
         };
         let session = app.session()?;
-        let shown = progress::start(app, self.quiet || self.dry_run);
+        let shown = progress::start(app, app.global.quiet || self.dry_run);
         let copied = dhow_ops::copy(&session, &request, Arc::clone(&shown.progress)).await;
         shown.finish();
         let copied = copied?;
         if let (Some(path), false) = (&self.digestfile, self.dry_run) {
             write_digest(path, &copied.report.digest)?;
         }
-        self.show(app, &request, &copied)
+        Self::show(app, &request, &copied)
     }
 
-    fn show(&self, app: &App, request: &CopyRequest, copied: &CopyReport) -> Result<(), Failure> {
+    fn show(app: &App, request: &CopyRequest, copied: &CopyReport) -> Result<(), Failure> {
         match (&copied.report.plan, app.global.output) {
             (Some(plan), OutputFormat::Text) => result::plan(request, plan),
             (_, OutputFormat::Json) => result::json(request, copied),
-            (None, OutputFormat::Text) if self.quiet || app.voice == Voice::Skopeo => Ok(()),
+            (None, OutputFormat::Text) if app.global.quiet || app.voice == Voice::Skopeo => Ok(()),
             (None, OutputFormat::Text) => {
                 result::text(request, copied);
                 Ok(())

@@ -28,6 +28,7 @@ impl Args {
             image,
             retry: self.retry.options(),
         };
-        Ok(dhow_ops::delete(&session, &request).await?)
+        let deleted = dhow_ops::delete(&session, &request).await;
+        deleted.map_err(|error| Failure::from(error).no_image())
     }
 }

@@ -35,7 +35,9 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
+    pub(crate) async fn run(mut self, app: &App) -> Result<(), Failure> {
+        // COMPAT(skopeo): an empty template is none.
+        self.format = self.format.filter(|template| !template.is_empty());
         if self.raw && self.format.is_some() {
             return Err(Failure::usage("raw output does not support format option"));
         }

@@ -29,6 +29,7 @@ impl Args {
             image,
             retry: self.retry.options(),
         };
-        json::print(&dhow_ops::list_tags(&session, &request).await?)
+        let list = dhow_ops::list_tags(&session, &request).await;
+        json::print(&list.map_err(|error| Failure::from(error).no_image())?)
     }
 }

@@ -24,7 +24,9 @@ impl Args {
                 std::io::ErrorKind::NotFound => Exit::NotFound,
                 _ => Exit::Local,
             };
-            Failure::new(exit, format!("cannot read the manifest `{path}`")).caused_by(error)
+            Failure::new(exit, format!("cannot read the manifest `{path}`"))
+                .caused_by(error)
+                .no_image()
         };
         let mut bytes = Vec::new();
         File::open(&self.manifest)

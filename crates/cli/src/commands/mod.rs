@@ -7,5 +7,6 @@ mod delete;
 mod inspect;
 mod list_tags;
 mod manifest_digest;
+mod serve;
 
 pub(crate) use cli::Cli;

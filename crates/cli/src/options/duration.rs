@@ -13,6 +13,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err(wrong());
     }
     let mut total = Duration::ZERO;
+    // Go counts nanoseconds in 64 bits with a sign: 292 years.
+    let longest = Duration::from_nanos(i64::MAX.unsigned_abs());
     while !rest.is_empty() {
         let end = rest
             .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -31,7 +33,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
             _ => return Err(wrong()),
         };
         let part = Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
-        total = total.checked_add(part).ok_or_else(wrong)?;
+        total = total
+            .checked_add(part)
+            .filter(|total| *total <= longest)
+            .ok_or_else(wrong)?;
         rest = &rest[unit_end..];
     }
     Ok(total)

@@ -43,11 +43,11 @@ sides! {
 /// The flags of one side.
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointArgs<S> {
-    creds: Option<String>,
+    creds: Option<Secret>,
     username: Option<String>,
-    password: Option<String>,
+    password: Option<Secret>,
     no_creds: bool,
-    registry_token: Option<String>,
+    registry_token: Option<Secret>,
     tls_verify: Option<bool>,
     cert_dir: Option<PathBuf>,
     authfile: Option<PathBuf>,
@@ -105,6 +105,7 @@ impl<S: Side> EndpointArgs<S> {
             _ => {}
         }
         if let Some(creds) = &self.creds {
+            let creds = creds.expose();
             let (username, password) = creds.split_once(':').unwrap_or((creds, ""));
             if creds.is_empty() {
                 return Err(Failure::usage("credentials can't be empty"));
@@ -116,7 +117,7 @@ impl<S: Side> EndpointArgs<S> {
         }
         match (&self.username, &self.password) {
             (Some(username), Some(password)) => {
-                return Ok(basic(username, password, flag("username")));
+                return Ok(basic(username, password.expose(), flag("username")));
             }
             (Some(_), None) => {
                 return Err(Failure::usage(
@@ -131,9 +132,8 @@ impl<S: Side> EndpointArgs<S> {
             (None, None) => {}
         }
         if let Some(token) = &self.registry_token {
-            let token = Secret::new(token.clone());
             return Ok(CredentialsOption::RegistryToken {
-                token,
+                token: token.clone(),
                 flag: flag("registry-token"),
             });
         }
@@ -230,14 +230,15 @@ impl<S: Side> Args for EndpointArgs<S> {
 impl<S: Side> FromArgMatches for EndpointArgs<S> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let text = |flag: &str| matches.get_one::<String>(name::<S>(flag)).cloned();
+        let secret = |flag: &str| text(flag).map(Secret::new);
         let path = |flag: &str| matches.get_one::<PathBuf>(name::<S>(flag)).cloned();
         let boolean = |flag: &str| matches.get_one::<bool>(name::<S>(flag)).copied();
         Ok(Self {
-            creds: text("creds"),
+            creds: secret("creds"),
             username: text("username"),
-            password: text("password"),
+            password: secret("password"),
             no_creds: boolean("no-creds").unwrap_or_default(),
-            registry_token: text("registry-token"),
+            registry_token: secret("registry-token"),
             tls_verify: boolean("tls-verify"),
             cert_dir: path("cert-dir"),
             authfile: path("authfile"),
@@ -249,5 +250,64 @@ impl<S: Side> FromArgMatches for EndpointArgs<S> {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(arguments: &str) -> Result<EndpointOptions, Failure> {
+        let command = EndpointArgs::<Source>::augment_args(Command::new("dhow"));
+        let arguments = ["dhow"].into_iter().chain(arguments.split_terminator(' '));
+        let matches = command.try_get_matches_from(arguments).unwrap();
+        let flags = EndpointArgs::<Source>::from_arg_matches(&matches).unwrap();
+        assert!(!format!("{flags:?}").contains("s3cret"));
+        flags
+            .image("docker://localhost/a", None)
+            .map(|image| image.endpoint)
+    }
+
+    #[test]
+    fn credentials_are_taken_apart_at_the_first_colon() {
+        for (arguments, user, secret) in [
+            ("--src-creds=u:s3cret:q", "u", "s3cret:q"),
+            ("--screds u", "u", ""),
+            ("--src-username u --src-password s3cret", "u", "s3cret"),
+        ] {
+            match source(arguments).unwrap().credentials {
+                CredentialsOption::Basic {
+                    username, password, ..
+                } => assert_eq!((username.as_str(), password.expose()), (user, secret)),
+                other => panic!("{arguments}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for arguments in [
+            "--src-creds a:s3cret --src-no-creds",
+            "--src-username a --src-no-creds",
+            "--src-creds a:s3cret --src-username a",
+            "--src-username a",
+            "--src-password s3cret",
+            "--src-creds=",
+            "--src-creds=:s3cret",
+        ] {
+            assert!(source(arguments).is_err(), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn verification_is_asked_for_refused_or_left_open() {
+        for (arguments, verify) in [
+            ("", None),
+            ("--src-tls-verify", Some(true)),
+            ("--src-tls-verify=T", Some(true)),
+            ("--src-tls-verify=false", Some(false)),
+        ] {
+            assert_eq!(source(arguments).unwrap().tls_verify, verify, "{arguments}");
+        }
     }
 }

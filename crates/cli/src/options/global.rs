@@ -40,6 +40,9 @@ pub(crate) struct GlobalOptions {
     /// Text before the name in the User-Agent header
     #[arg(long, global = true, value_name = "TEXT")]
     pub(crate) user_agent_prefix: Option<String>,
+    /// Say nothing but errors on stderr
+    #[arg(long, short, global = true, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
+    pub(crate) quiet: bool,
     /// How progress is shown on stderr
     #[arg(long, global = true, value_name = "MODE", default_value = "auto")]
     pub(crate) progress: ProgressMode,

@@ -5,7 +5,8 @@ use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use dhow_ops::{Event, Progress};
+use dhow_model::MediaType;
+use dhow_ops::{Event, PlanSummary, Progress};
 use dhow_transport::Slot;
 
 use super::streams;
@@ -16,23 +17,36 @@ pub(crate) const VERSION: &str = "version 1.22.2";
 /// The user agent of that version.
 pub(crate) const USER_AGENT: &str = "skopeo/1.22.2";
 
-/// Writes a fatal line: short on a terminal, with time and level elsewhere.
+/// Writes a fatal line.
 pub(crate) fn fatal(message: &str, start: Instant) {
-    if std::io::stderr().is_terminal() {
-        let seconds = start.elapsed().as_secs();
-        streams::eprint(&format!("FATA[{seconds:04}] {message}\n"));
-        return;
+    streams::eprint(&format!("{}\n", line("fatal", message, &[], start)));
+}
+
+/// Returns a line of the log: short on a terminal, with time and level elsewhere.
+pub(crate) fn line(
+    level: &str,
+    message: &str,
+    fields: &[(String, String)],
+    start: Instant,
+) -> String {
+    let mut line = if std::io::stderr().is_terminal() {
+        let level = level.get(..4).unwrap_or(level).to_ascii_uppercase();
+        format!("{level}[{:04}] {message}", start.elapsed().as_secs())
+    } else {
+        let time = jiff::Zoned::now()
+            .strftime("%Y-%m-%dT%H:%M:%S%:z")
+            .to_string();
+        let time = time
+            .strip_suffix("+00:00")
+            .map_or_else(|| time.clone(), |utc| format!("{utc}Z"));
+        format!("time=\"{time}\" level={level} msg={}", quoted(message))
+    };
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort();
+    for (name, value) in fields {
+        let _infallible = write!(line, " {name}={}", quoted(value));
     }
-    let time = jiff::Zoned::now()
-        .strftime("%Y-%m-%dT%H:%M:%S%:z")
-        .to_string();
-    let time = time
-        .strip_suffix("+00:00")
-        .map_or_else(|| time.clone(), |utc| format!("{utc}Z"));
-    streams::eprint(&format!(
-        "time=\"{time}\" level=fatal msg={}\n",
-        quoted(message)
-    ));
+    line
 }
 
 /// Quotes as logrus does: not at all where every character is harmless, else as Go's `%q`.
@@ -62,26 +76,33 @@ fn quoted(text: &str) -> String {
 /// Writes skopeo's report lines. On stderr: stdout is data.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    begun: AtomicBool,
+    several: AtomicBool,
 }
 
 impl Report {
-    fn begin(&self) {
-        if !self.begun.swap(true, Ordering::Relaxed) {
+    /// Says what skopeo says when it knows what is to be copied.
+    fn planned(&self, plan: &PlanSummary) {
+        let kinds = plan.manifests.iter().map(|manifest| &manifest.media_type);
+        let kinds = kinds.filter_map(MediaType::manifest_kind);
+        let indexes = kinds.filter(|kind| kind.is_index()).count();
+        if indexes == 0 {
             streams::eprint("Getting image source signatures\n");
+            return;
         }
+        self.several.store(true, Ordering::Relaxed);
+        let images = plan.manifests.len() - indexes;
+        streams::eprint(&format!(
+            "Getting image list signatures\nCopying {images} images in list\n"
+        ));
     }
 }
 
 impl Progress for Report {
     fn event(&self, event: &Event) {
         let line = match event {
-            Event::Planned(_) => {
-                self.begin();
-                return;
-            }
-            Event::ImageStarted { digest, number, of } => {
-                format!("Copying image {digest} ({number}/{of})\n")
+            Event::Planned(plan) => return self.planned(plan),
+            Event::ImageStarted { digest, number, of } if self.several.load(Ordering::Relaxed) => {
+                format!("Copying image {digest} ({number}/{of})\nGetting image source signatures\n")
             }
             Event::BlobStarted {
                 digest,
@@ -92,7 +113,7 @@ impl Progress for Report {
             }
             Event::BlobStarted { digest, .. } => format!("Copying blob {digest}\n"),
             Event::ManifestWriting { index: true, .. } => {
-                "Writing manifest list to image destination\n".to_owned()
+                "Writing manifest list to image destination\nStoring list signatures\n".to_owned()
             }
             Event::ManifestWriting { .. } => "Writing manifest to image destination\n".to_owned(),
             Event::Retrying {

@@ -1,13 +1,21 @@
 //! Log lines of `--debug`, and warnings, on stderr.
 
+use std::fmt;
 use std::io;
+use std::time::Instant;
 
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
+use super::compat;
 use crate::app::Voice;
 
 /// Starts logging. Without `--debug`, warnings only.
-pub(crate) fn start(debug: bool, _voice: Voice) {
+pub(crate) fn start(debug: bool, voice: Voice, start: Instant) {
     let level = if debug {
         LevelFilter::DEBUG
     } else {
@@ -19,9 +27,7 @@ pub(crate) fn start(debug: bool, _voice: Voice) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_target(false)
-        .with_ansi(false)
-        .without_time()
+        .event_format(Lines { voice, start })
         .finish();
     // Only a second call could find one set, and there is none.
     drop(tracing::subscriber::set_global_default(subscriber));
@@ -39,3 +45,71 @@ const DHOW_CRATES: [&str; 9] = [
     "dhow_transports",
     "dhow_trust",
 ];
+
+/// `debug: message name=value` in dhow's voice, logrus' lines in skopeo's.
+struct Lines {
+    voice: Voice,
+    start: Instant,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut parts = Parts::default();
+        event.record(&mut parts);
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            Level::INFO => "info",
+            _ => "debug",
+        };
+        match self.voice {
+            Voice::Skopeo => {
+                let line = compat::line(level, &parts.message, &parts.fields, self.start);
+                writeln!(writer, "{line}")
+            }
+            Voice::Dhow => {
+                write!(writer, "{level}: {}", parts.message)?;
+                for (name, value) in &parts.fields {
+                    write!(writer, " {name}={value}")?;
+                }
+                writeln!(writer)
+            }
+        }
+    }
+}
+
+/// The message and the fields of an event.
+#[derive(Default)]
+struct Parts {
+    message: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Parts {
+    fn take(&mut self, field: &Field, text: String) {
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.fields.push((field.name().to_owned(), text));
+        }
+    }
+}
+
+impl Visit for Parts {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.take(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.take(field, format!("{value:?}"));
+    }
+}

@@ -123,12 +123,21 @@ struct Active {
     bar: Option<ProgressBar>,
 }
 
+impl Active {
+    /// Returns the bytes that have moved. A blob that is tried again counts some twice.
+    fn moved(&self) -> u64 {
+        let count = self.counter.load(Ordering::Relaxed);
+        if self.size == 0 {
+            count
+        } else {
+            count.min(self.size)
+        }
+    }
+}
+
 impl Counts {
     fn bytes(&self) -> u64 {
-        let active = self
-            .active
-            .values()
-            .map(|blob| blob.counter.load(Ordering::Relaxed));
+        let active = self.active.values().map(Active::moved);
         self.done_bytes + active.sum::<u64>()
     }
 }
@@ -156,7 +165,7 @@ impl State {
             Mode::Bars => {
                 for blob in counts.active.values() {
                     if let Some(bar) = &blob.bar {
-                        bar.set_position(blob.counter.load(Ordering::Relaxed));
+                        bar.set_position(blob.moved());
                     }
                 }
                 if let Some(sum) = &counts.sum {

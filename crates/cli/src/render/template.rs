@@ -1,12 +1,12 @@
 //! Go templates for `inspect --format`, with the functions that skopeo adds.
 
-use std::collections::HashMap;
-
 use dhow_model::ImageConfig;
 use dhow_ops::ImageSummary;
-use gtmpl_ng::{Context, Func, FuncError, Template, Value};
+use gtmpl_ng::{Context, ExecError, Func, FuncError, Template, Value};
 use serde::Serialize;
 
+use super::go_struct::{self, Struct};
+use super::tabs;
 use crate::failure::{Exit, Failure};
 
 /// Returns whether the template asks for the whole as JSON.
@@ -27,38 +27,17 @@ pub(crate) fn shows_tags(template: &str) -> bool {
     if is_json(template) || template.contains("RepoTags") {
         return true;
     }
-    // A lone dot is the whole value.
-    template
-        .split("{{")
-        .skip(1)
-        .filter_map(|rest| rest.split("}}").next())
-        .any(|action| {
-            action
-                .split(|c: char| c.is_whitespace() || "()|".contains(c))
-                .any(|word| word == "." || word == "$")
-        })
+    shows_everything(template)
 }
 
 /// Renders a template over a summary.
 pub(crate) fn summary(template: &str, summary: &ImageSummary) -> Result<String, Failure> {
-    // Fields that the JSON form leaves out when they are empty exist in templates.
-    let mut value = tree(summary)?;
-    if let serde_json::Value::Object(fields) = &mut value {
-        for field in ["Name", "Tag"] {
-            fields.entry(field).or_insert_with(|| "".into());
-        }
-    }
-    render(template, &value, &["Labels", "Annotations"])
+    render(template, &go_struct::SUMMARY, &tree(summary)?)
 }
 
 /// Renders a template over a config, whose fields have Go's names.
 pub(crate) fn config(template: &str, config: &ImageConfig) -> Result<String, Failure> {
-    let value = tree(config)?;
-    render(
-        template,
-        &go_config(&value),
-        &["Labels", "ExposedPorts", "Volumes"],
-    )
+    render(template, &go_struct::CONFIG, &tree(config)?)
 }
 
 fn tree<T: Serialize>(value: &T) -> Result<serde_json::Value, Failure> {
@@ -66,152 +45,149 @@ fn tree<T: Serialize>(value: &T) -> Result<serde_json::Value, Failure> {
         .map_err(|error| Failure::new(Exit::General, "cannot show the image").caused_by(&error))
 }
 
-fn render(template: &str, value: &serde_json::Value, maps: &[&str]) -> Result<String, Failure> {
-    let fail = |error: &dyn std::error::Error| {
+fn render(template: &str, structure: &Struct, json: &serde_json::Value) -> Result<String, Failure> {
+    let fail = |why: String| {
         Failure::new(
             Exit::Usage,
             "the template given with `--format` cannot be rendered",
         )
-        .caused_by(error)
+        .because(why)
         .hint("the fields are those that `inspect` prints, such as {{.Digest}} or {{.Labels}}")
     };
     let mut text = template.replace("\\n", "\n").replace("\\t", "\t");
     let table = text.strip_prefix("table ").map(str::to_owned);
     if let Some(rest) = &table {
-        text = rest.replace("}} {{", "}}\t{{");
+        text = separate_fields(rest.trim());
     }
-    let mut parsed = Template::with_name("dhow inspect");
+    let data = structure.value(json);
+    // COMPAT(skopeo): the data is a list of one, and the template is what is done for each of its
+    // items, unless it says so itself.
+    let data = if ranges_itself(&text) {
+        Value::Array(vec![data])
+    } else {
+        data
+    };
+    let mut parsed = Template::with_name("inspect");
     parsed.add_funcs(FUNCTIONS);
-    parsed.parse(text).map_err(|error| fail(&error))?;
+    parsed
+        .parse(text.as_str())
+        .map_err(|error| fail(error.to_string()))?;
     let mut output = parsed
-        .render(&Context::from(convert(value, false, maps)))
-        .map_err(|error| fail(&error))?;
-    if table.is_some() {
-        output = aligned(&output);
-    }
+        .render(&Context::from(data))
+        .map_err(|error| fail(explain(&error, &text)))?;
     if !output.ends_with('\n') {
         output.push('\n');
     }
-    Ok(output)
-}
-
-/// Turns JSON into template values: structs, whose missing fields are errors, and maps, whose
-/// missing keys are empty.
-fn convert(value: &serde_json::Value, is_map: bool, maps: &[&str]) -> Value {
-    match value {
-        serde_json::Value::Null => Value::Nil,
-        serde_json::Value::Bool(value) => Value::Bool(*value),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(number) => Value::from(number),
-            None => Value::from(number.as_f64().unwrap_or_default()),
-        },
-        serde_json::Value::String(text) => Value::String(text.clone()),
-        serde_json::Value::Array(items) => Value::Array(
-            items
-                .iter()
-                .map(|item| convert(item, false, maps))
-                .collect(),
-        ),
-        serde_json::Value::Object(fields) => {
-            let fields: HashMap<String, Value> = fields
-                .iter()
-                .map(|(key, value)| {
-                    (
-                        key.clone(),
-                        convert(value, maps.contains(&key.as_str()), maps),
-                    )
-                })
-                .collect();
-            if is_map {
-                Value::Map(fields)
-            } else {
-                Value::Object(fields)
-            }
-        }
-    }
-}
-
-/// Gives a config the field names of Go's struct, with all fields there.
-fn go_config(config: &serde_json::Value) -> serde_json::Value {
-    use serde_json::{Value as Json, json};
-    let field = |name: &str| config.get(name).cloned().unwrap_or(Json::Null);
-    let text = |name: &str| config.get(name).cloned().unwrap_or_else(|| "".into());
-    let container = config.get("config").cloned().unwrap_or_else(|| json!({}));
-    let inner = |name: &str, empty: Json| container.get(name).cloned().unwrap_or(empty);
-    let root = config.get("rootfs").cloned().unwrap_or_else(|| json!({}));
-    let history = config
-        .get("history")
-        .and_then(Json::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let history: Vec<Json> = history
-        .iter()
-        .map(|entry| {
-            let part = |name: &str, empty: Json| entry.get(name).cloned().unwrap_or(empty);
-            json!({
-                "Created": part("created", Json::Null),
-                "CreatedBy": part("created_by", "".into()),
-                "Author": part("author", "".into()),
-                "Comment": part("comment", "".into()),
-                "EmptyLayer": part("empty_layer", false.into()),
-            })
-        })
-        .collect();
-    json!({
-        "Created": field("created"),
-        "Author": text("author"),
-        "Architecture": text("architecture"),
-        "Variant": text("variant"),
-        "OS": text("os"),
-        "OSVersion": text("os.version"),
-        "OSFeatures": field("os.features"),
-        "Config": {
-            "User": inner("User", "".into()),
-            "ExposedPorts": inner("ExposedPorts", json!({})),
-            "Env": inner("Env", json!([])),
-            "Entrypoint": inner("Entrypoint", json!([])),
-            "Cmd": inner("Cmd", json!([])),
-            "Volumes": inner("Volumes", json!({})),
-            "WorkingDir": inner("WorkingDir", "".into()),
-            "Labels": inner("Labels", json!({})),
-            "StopSignal": inner("StopSignal", "".into()),
-        },
-        "RootFS": {
-            "Type": root.get("type").cloned().unwrap_or_else(|| "".into()),
-            "DiffIDs": root.get("diff_ids").cloned().unwrap_or_else(|| json!([])),
-        },
-        "History": history,
+    Ok(if table.is_some() {
+        tabs::align(&output)
+    } else {
+        output
     })
 }
 
-/// Aligns columns that tabs separate, as Go's tabwriter: at least 12 wide, 2 apart.
-fn aligned(text: &str) -> String {
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .map(|line| line.split('\t').collect())
-        .collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| {
-        let cells = rows.iter().filter(|row| column + 1 < row.len());
-        cells
-            .map(|row| row[column].chars().count() + 2)
-            .max()
-            .unwrap_or_default()
-            .max(12)
+/// Returns what went wrong and where, on one line and without the data.
+fn explain(error: &ExecError, template: &str) -> String {
+    let Some(error) = error.as_structured() else {
+        return error.to_string();
     };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut output = String::new();
-    for row in &rows {
-        for (column, cell) in row.iter().enumerate() {
-            if column + 1 < row.len() {
-                output.push_str(&format!("{cell:width$}", width = widths[column]));
-            } else {
-                output.push_str(cell);
-            }
+    // The crate's message ends with all of the data.
+    let message = match error.message.strip_prefix("no field `") {
+        Some(rest) => {
+            let name = rest.split('`').next().unwrap_or_default();
+            format!("there is no field `{name}`")
         }
-        output.push('\n');
+        None => error.message.clone(),
+    };
+    let context = &error.context;
+    let line = template.lines().nth(context.line.saturating_sub(1));
+    let expression = line.and_then(|line| {
+        line.get(context.col.saturating_sub(1)..)?
+            .get(..context.len)
+    });
+    match expression {
+        Some(expression) if !expression.is_empty() => format!("`{expression}`: {message}"),
+        _ => message,
     }
-    output
+}
+
+/// Turns the blanks between the fields of a table into tabs.
+fn separate_fields(body: &str) -> String {
+    let mut out = String::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = rest.find("}}") {
+        let (field, tail) = rest.split_at(at + 2);
+        out.push_str(field);
+        let next = tail.trim_start_matches(' ');
+        if next.len() < tail.len() && next.starts_with("{{") {
+            out.push('\t');
+            rest = next;
+        } else {
+            rest = tail;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn ranges_itself(body: &str) -> bool {
+    actions(body).any(|action| action.split_whitespace().eq(["range", "."]))
+}
+
+/// Returns the text of the actions (`{{…}}`) of a template, without trim markers.
+fn actions(body: &str) -> impl Iterator<Item = &str> {
+    body.split("{{").skip(1).filter_map(|rest| {
+        let (action, _) = rest.split_once("}}")?;
+        let action = action.strip_prefix('-').unwrap_or(action);
+        Some(action.strip_suffix('-').unwrap_or(action).trim())
+    })
+}
+
+/// Returns whether a template uses the data as a whole (`{{.}}`, `{{json .}}`, `$`) rather than
+/// single fields. May say yes too often, never no.
+fn shows_everything(body: &str) -> bool {
+    // For each open block: whether dot is the data as a whole in it.
+    let mut blocks = vec![true];
+    for action in actions(body) {
+        let whole = blocks.last().copied().unwrap_or(true);
+        let mut words = action
+            .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '|'))
+            .filter(|word| !word.is_empty());
+        let keyword = words.next().unwrap_or_default();
+        let operands: Vec<&str> = words.collect();
+        let uses_whole = |words: &[&str]| {
+            words
+                .iter()
+                .any(|word| *word == "$" || (whole && *word == "."))
+        };
+        match keyword {
+            "range" | "with" => {
+                let same = operands.as_slice() == ["."];
+                if !same && uses_whole(&operands) {
+                    return true;
+                }
+                blocks.push(whole && same);
+            }
+            "if" => {
+                if uses_whole(&operands) {
+                    return true;
+                }
+                blocks.push(whole);
+            }
+            "end" => {
+                blocks.pop();
+            }
+            // Rare enough that listing the tags for nothing does not matter.
+            "define" | "block" | "template" => return true,
+            "else" => {
+                if let Some(last) = blocks.last_mut() {
+                    *last = true;
+                }
+            }
+            _ if uses_whole(&[keyword]) || uses_whole(&operands) => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 const FUNCTIONS: &[(&str, Func)] = &[
@@ -232,46 +208,15 @@ const FUNCTIONS: &[(&str, Func)] = &[
 ];
 
 fn json(arguments: &[Value]) -> Result<Value, FuncError> {
-    match arguments {
-        [value] => Ok(Value::String(to_json(value))),
-        _ => Err(FuncError::ExactlyXArgs("json".to_owned(), 1)),
-    }
-}
-
-/// Writes JSON with the fields of summaries in their order, and all others sorted.
-fn to_json(value: &Value) -> String {
-    const ORDER: [&str; 4] = ["MIMEType", "Digest", "Size", "Annotations"];
-    match value {
-        Value::String(text) => serde_json::Value::from(text.as_str()).to_string(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(_) => value.to_string(),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(to_json).collect();
-            format!("[{}]", items.join(","))
+    let out = match arguments {
+        [Value::String(text)] => {
+            let time = go_struct::rfc3339(text);
+            serde_json::Value::String(time.unwrap_or_else(|| text.clone()))
         }
-        Value::Map(fields) | Value::Object(fields) => {
-            let mut keys: Vec<&String> = fields.keys().collect();
-            let place = |key: &str| {
-                ORDER
-                    .iter()
-                    .position(|known| *known == key)
-                    .unwrap_or(ORDER.len())
-            };
-            keys.sort_by_key(|key| (place(key), (*key).clone()));
-            let fields: Vec<String> = keys
-                .into_iter()
-                .map(|key| {
-                    format!(
-                        "{}:{}",
-                        serde_json::Value::from(key.as_str()),
-                        to_json(&fields[key])
-                    )
-                })
-                .collect();
-            format!("{{{}}}", fields.join(","))
-        }
-        Value::NoValue | Value::Nil | Value::Function(_) => "null".to_owned(),
-    }
+        [value] => go_struct::json(value),
+        _ => return Err(FuncError::ExactlyXArgs("json".to_owned(), 1)),
+    };
+    Ok(Value::String(out.to_string()))
 }
 
 fn join(arguments: &[Value]) -> Result<Value, FuncError> {
@@ -288,6 +233,10 @@ fn join(arguments: &[Value]) -> Result<Value, FuncError> {
 
 fn split(arguments: &[Value]) -> Result<Value, FuncError> {
     match arguments {
+        [Value::String(text), Value::String(separator)] if separator.is_empty() => {
+            let characters = text.chars().map(|c| Value::String(c.to_string()));
+            Ok(Value::Array(characters.collect()))
+        }
         [Value::String(text), Value::String(separator)] => Ok(Value::Array(
             text.split(separator.as_str()).map(Value::from).collect(),
         )),
@@ -363,10 +312,11 @@ mod tests {
     fn shown(template: &str) -> Result<String, Failure> {
         let value = serde_json::json!({
             "Name": "quay.io/a/b", "Digest": "sha256:00", "Layers": ["x", "y"],
-            "Labels": {"k": "<v>"}, "Env": null,
+            "Labels": {"k": "<v>"}, "Env": null, "Os": "linux", "RepoTags": ["v1", "v2"],
+            "Created": "2024-01-02T03:04:05Z",
             "LayersData": [{"MIMEType": "m", "Digest": "x", "Size": 3, "Annotations": null}],
         });
-        render(template, &value, &["Labels"])
+        render(template, &go_struct::SUMMARY, &value)
     }
 
     #[test]
@@ -391,15 +341,85 @@ mod tests {
             ("{{index .Layers 1}}", "y\n"),
             ("table {{.Digest}} {{.Name}}", "sha256:00   quay.io/a/b\n"),
             ("{{if .Env}}a{{else}}b{{end}}", "b\n"),
+            ("{{range .Env}}{{.}}{{end}}", "\n"),
+            ("{{range .}}{{.Name}}{{end}}", "quay.io/a/b\n"),
+            ("{{json .Created}}", "\"2024-01-02T03:04:05Z\"\n"),
+            ("{{.Created}}", "2024-01-02 03:04:05 +0000 UTC\n"),
+            ("{{.Labels.none}}", "<no value>\n"),
+            ("{{index .Labels \"k\"}}{{.Tag}}", "<v>\n"),
+            ("{{index (split .Name \"/\") 1}}", "a\n"),
+            (
+                "{{.Os | title}} {{printf \"%s-%d\" .Os 5}}",
+                "Linux linux-5\n",
+            ),
         ] {
             assert_eq!(shown(template).ok().as_deref(), Some(output), "{template}");
         }
     }
 
     #[test]
-    fn wrong_templates_are_errors() {
-        for template in ["{{.Nope}}", "{{", "{{nofunc .}}", "{{truncate .Layers 3}}"] {
-            assert!(shown(template).is_err(), "{template}");
+    fn wrong_templates_are_errors_without_the_data() {
+        for template in [
+            "{{.Nope}}",
+            "{{.Name.Nope}}",
+            "{{",
+            "{{.Name",
+            "{{end}}",
+            "{{nofunc .}}",
+            "{{truncate .Layers 3}}",
+            "{{pad .Os -1 2}}",
+            "{{pad .Os 1 99999999}}",
+            "{{index .Layers 9}}",
+        ] {
+            let failure = shown(template).unwrap_err();
+            assert!(!format!("{failure:?}").contains("sha256:00"), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_config_has_the_names_of_gos_struct() {
+        let config = serde_json::json!({
+            "architecture": "amd64", "os": "linux", "config": {"Env": ["A=1"], "WorkingDir": "/w"},
+            "rootfs": {"type": "layers", "diff_ids": ["sha256:aa"]},
+            "history": [{"created_by": "x", "empty_layer": true}],
+        });
+        for (template, output) in [
+            (
+                "{{.OS}}{{.Variant}} {{.Config.WorkingDir}} {{.Config.User}}",
+                "linux /w \n",
+            ),
+            ("{{.RootFS.DiffIDs}}", "[sha256:aa]\n"),
+            (
+                "{{range .History}}{{.CreatedBy}} {{.EmptyLayer}}{{end}}",
+                "x true\n",
+            ),
+            (
+                "{{json .RootFS}}",
+                "{\"type\":\"layers\",\"diff_ids\":[\"sha256:aa\"]}\n",
+            ),
+            (
+                "{{json .Config}}",
+                "{\"Env\":[\"A=1\"],\"WorkingDir\":\"/w\"}\n",
+            ),
+        ] {
+            let shown = render(template, &go_struct::CONFIG, &config).unwrap();
+            assert_eq!(shown, output, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_dot_inside_a_loop_is_not_the_whole() {
+        for (template, whole) in [
+            ("{{range .Layers}}{{.}}{{end}}", false),
+            ("{{with .Labels}}{{.}}{{end}}{{.Os}}", false),
+            ("{{range .}}{{.Name}}{{end}}", false),
+            ("{{range .}}{{.}}{{end}}", true),
+            ("{{range .Layers}}{{.}}{{else}}{{.}}{{end}}", true),
+            ("{{range .Layers}}{{$}}{{end}}", true),
+            ("{{ printf \"%v\" . }}", true),
+            ("{{- . | json -}}", true),
+        ] {
+            assert_eq!(shows_tags(template), whole, "{template}");
         }
     }
 

@@ -98,6 +98,30 @@ async fn a_transfer_that_breaks_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn manifests_are_read_and_written_again() {
+    let index = IndexSpec::oci(19, &["linux/amd64", "linux/s390x"]).build();
+    let busy = |place: Memory| {
+        place
+            .with_fault(Fault::Busy(index.root.digest(), 2))
+            .with_fault(Fault::Busy(index.manifests[1].digest(), 2))
+    };
+    for (retries, works) in [(0, false), (1, false), (2, true)] {
+        for spoil_source in [true, false] {
+            let (mut from, mut to) = (Memory::holding("from", &index), Memory::new("to"));
+            if spoil_source {
+                from = busy(from);
+            } else {
+                to = busy(to);
+            }
+            let options = Options { retries, ..all() };
+            let result = copy(&from, &to, options).await;
+            assert_eq!(result.is_ok(), works);
+            assert_eq!(to.root().is_some(), works);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn trying_again_has_an_end() {
     let image = ImageSpec::oci(5).build();
     let victim = layer(&image, 0);
@@ -165,9 +189,11 @@ async fn the_first_error_ends_the_transfers_that_hang() {
     let from = Memory::holding("from", &image)
         .with_fault(Fault::Stall(layer(&image, 0)))
         .with_fault(Fault::Corrupt(layer(&image, 1)));
-    let copy = copy(&from, &Memory::new("to"), options());
+    let to = Memory::new("to");
+    let copy = copy(&from, &to, options());
     let result = tokio::time::timeout(Duration::from_secs(10), copy).await;
     assert_eq!(kind(result.expect("it ends")), Kind::DigestMismatch);
+    assert_eq!(to.in_flight(), 0, "nothing goes on afterwards");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ fn options() -> Options {
         preserve_digests: false,
         format: None,
         dry_run: false,
-        parallel: NonZeroUsize::new(6).unwrap(),
+        parallel: NonZeroUsize::new(6).expect("the test is right about this"),
         retries: 0,
         retry_delay: Some(Duration::from_millis(1)),
         mount_from: Vec::new(),
@@ -45,7 +45,7 @@ fn platforms(names: &[&str]) -> Select {
     Select::Platforms(
         names
             .iter()
-            .map(|name| Platform::parse(name).unwrap())
+            .map(|name| Platform::parse(name).expect("the test is right about this"))
             .collect(),
     )
 }
@@ -76,19 +76,22 @@ struct Events(Mutex<Vec<Event>>);
 
 impl Progress for Events {
     fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
+        self.0
+            .lock()
+            .expect("the test is right about this")
+            .push(event.clone());
     }
 }
 
 impl Events {
     fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
-        let events = self.0.lock().unwrap();
+        let events = self.0.lock().expect("the test is right about this");
         events.iter().filter(|event| wanted(event)).count()
     }
 }
 
 fn image_of(raw: &RawManifest) -> ImageManifest {
-    ImageManifest::parse(&Admitted::by_policy(raw.clone())).unwrap()
+    ImageManifest::parse(&Admitted::by_policy(raw.clone())).expect("the test is right about this")
 }
 
 /// Asserts that the place holds every blob of the image, right to the byte.

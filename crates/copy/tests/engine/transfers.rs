@@ -2,14 +2,18 @@
 
 use std::io::Read as _;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use dhow_copy::{Format, Options, Select};
-use dhow_model::{Digest, Index, ManifestKind, MediaType, Reference, convert};
+use dhow_copy::{Event, Format, Options, Select};
+use dhow_model::{Digest, Index, ManifestKind, MediaType, RawManifest, Reference, convert};
 use dhow_testkit::image::{ImageSpec, IndexSpec, SampleImage, noise};
 use dhow_testkit::memory::{Call, Memory};
-use dhow_transport::LayerForm;
+use dhow_transport::{Kind, LayerForm};
 
-use super::{all, assert_holds, assert_whole, copy, image_of, options, platforms, unique};
+use super::{
+    Events, all, assert_holds, assert_whole, copy, copy_watched, image_of, options, platforms,
+    unique,
+};
 
 const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm64/v8", "linux/arm/v7"];
 
@@ -82,24 +86,48 @@ async fn a_manifest_is_written_after_its_blobs_and_an_index_after_its_images() {
 
 #[tokio::test]
 async fn the_largest_blob_starts_first() {
-    let mut image = ImageSpec::oci(8).layers(1).layer_size(9000).build();
-    // A second and third image behind one index, of other sizes.
-    let small = ImageSpec::oci(9).layers(1).layer_size(100).build();
-    image.blobs.extend(small.blobs.clone());
-    let (from, to) = (Memory::holding("from", &image), Memory::new("to"));
+    let sizes = [100, 9000, 700, 4000];
+    let images = sizes.map(|size| ImageSpec::oci(size as u64).layer_size(size).build());
+    let index = listing(&images);
+    let (from, to) = (Memory::holding("from", &index), Memory::new("to"));
     let one = Options {
         parallel: NonZeroUsize::MIN,
-        ..options()
+        ..all()
     };
     copy(&from, &to, one).await.unwrap();
-    let sizes: Vec<usize> = unsorted_sizes(&to);
+    let sent = to.sent();
+    let sizes = sent.iter().flatten().map(|digest| to.blob(digest));
+    let sizes: Vec<usize> = sizes.map(|bytes| bytes.unwrap().len()).collect();
+    assert_eq!(sizes.len(), index.blobs.len());
     assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
 }
 
-fn unsorted_sizes(place: &Memory) -> Vec<usize> {
-    let sent = place.sent();
-    let sizes = sent.iter().flatten().map(|digest| place.blob(digest));
-    sizes.map(|bytes| bytes.unwrap().len()).collect()
+#[tokio::test]
+async fn an_index_of_nothing_is_copied() {
+    let index = listing(&[]);
+    let to = Memory::new("to");
+    let report = copy(&Memory::holding("from", &index), &to, all())
+        .await
+        .unwrap();
+    assert_eq!(report.images, 0);
+    assert_eq!(to.root(), Some(index.root));
+}
+
+#[tokio::test]
+async fn images_that_differ_about_the_size_of_a_blob_are_refused() {
+    let image = ImageSpec::oci(26).layers(1).build();
+    let size = format!("\"size\":{}", image_of(&image.root).layers[0].size);
+    let text = String::from_utf8(image.root.bytes().to_vec()).unwrap();
+    let text = text.replace(&size, "\"size\":1");
+    let mut other = image.clone();
+    other.root = RawManifest::new(text.into_bytes().into(), None).unwrap();
+    let index = listing(&[image, other]);
+    let to = Memory::new("to");
+    let error = copy(&Memory::holding("from", &index), &to, all())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::SizeMismatch);
+    assert_eq!(to.calls(), [Call::Sink]);
 }
 
 #[tokio::test]
@@ -126,8 +154,13 @@ async fn the_caps_of_either_side_bound_the_blobs_in_flight() {
         Memory::holding("from", &image),
         Memory::new("to").with_caps(|caps| caps.concurrency = two),
     );
-    copy(&from, &to, options()).await.unwrap();
+    let events = Arc::new(Events::default());
+    copy_watched(&from, &to, options(), Arc::clone(&events))
+        .await
+        .unwrap();
     assert_eq!(to.most_in_flight(), 2);
+    let noticed = events.count(|event| matches!(event, Event::Notice(_)));
+    assert_eq!(noticed, 1, "it is said");
 }
 
 #[tokio::test]
@@ -239,19 +272,31 @@ async fn an_index_within_an_index_is_followed() {
 
 /// An index that lists another one.
 pub(crate) fn nested(inner: &SampleImage) -> SampleImage {
-    let text = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{{"mediaType":"{}","digest":"{}","size":{}}}]}}"#,
-        MediaType::OCI_INDEX,
-        inner.root.media_type(),
-        inner.root.digest(),
-        inner.root.bytes().len()
-    );
-    let mut manifests = inner.manifests.clone();
-    manifests.push(inner.root.clone());
+    listing(std::slice::from_ref(inner))
+}
+
+/// An index that lists these.
+fn listing(images: &[SampleImage]) -> SampleImage {
+    let entries: Vec<_> = images.iter().map(|image| image.root.descriptor()).collect();
+    let text = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX.as_str(),
+        "manifests": entries,
+    });
+    let text = text.to_string().into_bytes();
+    let mut blobs: Vec<_> = images
+        .iter()
+        .flat_map(|image| image.blobs.clone())
+        .collect();
+    blobs.sort_by_key(|(descriptor, _)| descriptor.digest);
+    blobs.dedup_by_key(|(descriptor, _)| descriptor.digest);
     SampleImage {
-        root: dhow_model::RawManifest::new(text.into_bytes().into(), None).unwrap(),
-        manifests,
-        blobs: inner.blobs.clone(),
+        root: RawManifest::new(text.into(), None).expect("this is an index"),
+        manifests: images
+            .iter()
+            .flat_map(|image| image.all_manifests().cloned())
+            .collect(),
+        blobs,
     }
 }
 
@@ -355,7 +400,7 @@ async fn a_layer_that_is_compressed_and_not_called_so_stays_as_it_is() {
     let mut image = ImageSpec::oci(23).layers(1).build();
     let text = String::from_utf8(image.root.bytes().to_vec()).unwrap();
     let text = text.replace("v1.tar+gzip", "v1.tar");
-    image.root = dhow_model::RawManifest::new(text.into_bytes().into(), None).unwrap();
+    image.root = RawManifest::new(text.into_bytes().into(), None).unwrap();
     let (from, to) = (Memory::holding("from", &image), oci("to"));
     copy(&from, &to, options()).await.unwrap();
     assert_eq!(to.root(), Some(image.root.clone()));
@@ -371,22 +416,17 @@ async fn a_blob_of_two_types_is_kept_in_one_image_and_compressed_in_the_other() 
         MediaType::OCI_LAYER.as_str(),
         "application/vnd.example.data",
     );
-    let other = dhow_model::RawManifest::new(text.into_bytes().into(), None).unwrap();
-    let index = format!(
-        r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#,
-        serde_json::to_string(&image.root.descriptor()).unwrap(),
-        serde_json::to_string(&other.descriptor()).unwrap(),
-    );
-    let sample = SampleImage {
-        root: dhow_model::RawManifest::new(index.into_bytes().into(), None).unwrap(),
-        manifests: vec![image.root.clone(), other.clone()],
-        blobs: image.blobs.clone(),
+    let other = RawManifest::new(text.into_bytes().into(), None).unwrap();
+    let other = SampleImage {
+        root: other,
+        ..image.clone()
     };
+    let sample = listing(&[image.clone(), other.clone()]);
     let (from, to) = (Memory::holding("from", &sample), oci("to"));
     copy(&from, &to, all()).await.unwrap();
     let entries = Index::parse(&to.root().unwrap()).unwrap().entries;
     assert_ne!(entries[0].digest, image.root.digest());
-    assert_eq!(entries[1].digest, other.digest());
+    assert_eq!(entries[1].digest, other.root.digest());
     for entry in entries {
         assert_whole(&to, &to.manifest(&entry.digest).unwrap());
     }

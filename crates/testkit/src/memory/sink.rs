@@ -28,6 +28,7 @@ impl MemorySink {
     }
 
     fn check(&self, manifest: &RawManifest) -> Result<()> {
+        self.0.busy(&manifest.digest())?;
         if self.0.has_fault(&Fault::Refuse(manifest.kind())) {
             let why = format!("`{}` is not taken", manifest.media_type());
             return Err(Error::new(Kind::ManifestRejected, why));

@@ -26,13 +26,15 @@ impl Source for MemorySource {
 
     async fn root(&self) -> Result<RawManifest> {
         self.0.record(Call::Root);
-        self.0
-            .root()
-            .ok_or_else(|| Error::new(Kind::NotFound, "there is no image"))
+        let missing = || Error::new(Kind::NotFound, "there is no image");
+        let root = self.0.root().ok_or_else(missing)?;
+        self.0.busy(&root.digest())?;
+        Ok(root)
     }
 
     async fn manifest(&self, digest: &Digest) -> Result<RawManifest> {
         self.0.record(Call::Manifest(*digest));
+        self.0.busy(digest)?;
         self.0
             .manifest(digest)
             .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no manifest `{digest}`")))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dhow_client::{Access, Endpoint, ErrorKind, ManifestRef};
-use dhow_model::{Reference, Repository, Tag};
+use dhow_model::{Reference, Repository};
 use dhow_transport::{
     Catalog, Deletion, Error, Kind, Location, ParseError, PolicyScopes, Result, Sink, Source,
     Transport,
@@ -177,7 +177,7 @@ impl Catalog for DockerLocation {
         Some(&self.reference.repository)
     }
 
-    fn tags(&self) -> BoxStream<'_, Result<Tag>> {
+    fn tags(&self) -> BoxStream<'_, Result<String>> {
         if !self.bare {
             let error = Error::new(Kind::Invalid, "No tag or digest allowed in reference").hint(
                 format!("name the repository: docker://{}", self.repository()),
@@ -185,7 +185,10 @@ impl Catalog for DockerLocation {
             return futures_util::stream::iter([Err(error)]).boxed();
         }
         let client = self.endpoint.repository(self.repository(), Access::Pull);
-        client.tags().map(|tag| tag.map_err(convert)).boxed()
+        client
+            .tags()
+            .map(|tag| tag.map(|tag| tag.to_string()).map_err(convert))
+            .boxed()
     }
 
     async fn delete(&self, what: Deletion) -> Result<()> {

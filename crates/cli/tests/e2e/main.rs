@@ -1,0 +1,17 @@
+//! dhow as its users run it: the binary, real registries and real tools on this machine. A tool
+//! that is not installed skips its tests with a word, and fails them under `CI=true`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod authority;
+mod dhow;
+mod documents;
+mod faults;
+mod memory;
+mod podman;
+mod processes;
+mod registry;
+mod samples;
+mod second_opinions;
+mod tools;
+mod walkthrough;
+mod wire;
