@@ -192,6 +192,7 @@ fn shows_everything(body: &str) -> bool {
 
 const FUNCTIONS: &[(&str, Func)] = &[
     ("json", json),
+    ("index", index),
     ("join", join),
     ("lower", |arguments| {
         Ok(Value::String(one(arguments, "lower")?.to_lowercase()))
@@ -217,6 +218,14 @@ fn json(arguments: &[Value]) -> Result<Value, FuncError> {
         _ => return Err(FuncError::ExactlyXArgs("json".to_owned(), 1)),
     };
     Ok(Value::String(out.to_string()))
+}
+
+/// Go's `index`: a key that a map of texts does not have is the empty text.
+fn index(arguments: &[Value]) -> Result<Value, FuncError> {
+    match (arguments, gtmpl_ng::funcs::index(arguments)?) {
+        ([Value::Map(_), _], Value::NoValue) => Ok(Value::String(String::new())),
+        (_, value) => Ok(value),
+    }
 }
 
 fn join(arguments: &[Value]) -> Result<Value, FuncError> {
@@ -346,6 +355,7 @@ mod tests {
             ("{{json .Created}}", "\"2024-01-02T03:04:05Z\"\n"),
             ("{{.Created}}", "2024-01-02 03:04:05 +0000 UTC\n"),
             ("{{.Labels.none}}", "<no value>\n"),
+            ("{{index .Labels \"none\"}}", "\n"),
             ("{{index .Labels \"k\"}}{{.Tag}}", "<v>\n"),
             ("{{index (split .Name \"/\") 1}}", "a\n"),
             (

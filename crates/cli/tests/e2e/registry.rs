@@ -47,18 +47,18 @@ impl Registry {
             directory.display()
         );
         if let Some(authority) = wanted.tls {
-            configuration.push_str(&format!(
+            configuration += &format!(
                 "  tls: {{certificate: {}, key: {}}}\n",
                 authority.certificate.display(),
                 authority.key.display()
-            ));
+            );
         }
         if let Some(user) = wanted.user {
             let file = htpasswd(&directory, user);
-            configuration.push_str(&format!(
+            configuration += &format!(
                 "auth:\n  htpasswd: {{realm: test, path: {}}}\n",
                 file.display()
-            ));
+            );
         }
         let file = directory.join("registry.yml");
         fs::write(&file, configuration).unwrap();

@@ -59,7 +59,7 @@ impl Stage {
 }
 
 /// Returns `--FLAG=user:token`.
-fn creds(flag: &str) -> String {
+fn login(flag: &str) -> String {
     format!("--{flag}={USER}:{TOKEN}")
 }
 
@@ -133,7 +133,7 @@ fn copies_into_one_layout(stage: &Stage) {
 
 fn a_certificate_error_says_how_to_solve_it(stage: &Stage) {
     let desk = &stage.desk;
-    let login = creds("dest-creds");
+    let creds = login("dest-creds");
     let target = stage.private("my-images/rhel7:7.5");
     let copy = ["copy", creds.as_str(), "oci:./target:rhel7:7.5", &target];
     let message = desk.dhow(&copy).fails(UNTRUSTED);
@@ -163,7 +163,7 @@ fn a_certificate_error_says_how_to_solve_it(stage: &Stage) {
 
 fn pushes_with_a_token(stage: &Stage) {
     let desk = &stage.desk;
-    let login = creds("dest-creds");
+    let creds = login("dest-creds");
     let certs = stage.certs("dest-cert-dir");
     for (from, to) in [
         ("rhel7:7.5", "my-images/rhel7:7.5"),
@@ -173,13 +173,13 @@ fn pushes_with_a_token(stage: &Stage) {
         desk.dhow(&["copy", &creds, &certs, &source, &stage.private(to)])
             .ok();
         let local = desk.dhow(&["inspect", "--raw", &source]).ok();
-        let (creds, certs) = (creds("creds"), stage.certs("cert-dir"));
+        let (creds, certs) = (login("creds"), stage.certs("cert-dir"));
         let remote = desk
             .dhow(&["inspect", "--raw", &creds, &certs, &stage.private(to)])
             .ok();
         assert_eq!(local, remote);
     }
-    let (creds, certs) = (creds("creds"), stage.certs("cert-dir"));
+    let (creds, certs) = (login("creds"), stage.certs("cert-dir"));
     let image = stage.private("openshift/nodejs");
     let summary = desk.dhow(&["inspect", &creds, &certs, &image]).json();
     assert_eq!(summary["RepoTags"], serde_json::json!(["latest"]));
@@ -188,7 +188,7 @@ fn pushes_with_a_token(stage: &Stage) {
 fn copies_on_the_fly(stage: &Stage) {
     let desk = &stage.desk;
     let before = entries(&desk.work());
-    let (creds, certs) = (creds("dest-creds"), stage.certs("dest-cert-dir"));
+    let (creds, certs) = (login("dest-creds"), stage.certs("dest-cert-dir"));
     let target = stage.private("my-images/centos:7");
     let source = stage.hub("library/centos:7");
     let flags = ["copy", "--all", "--src-tls-verify=false"];
@@ -201,7 +201,7 @@ fn copies_on_the_fly(stage: &Stage) {
         let format = ["inspect", "--no-tags", "--format", "{{.Digest}}"];
         desk.dhow(&[&format[..], flags, &[image]].concat()).ok()
     };
-    let (creds, certs) = (creds("creds"), stage.certs("cert-dir"));
+    let (creds, certs) = (login("creds"), stage.certs("cert-dir"));
     assert_eq!(
         digest(&["--tls-verify=false"], &source),
         digest(&[&creds, &certs], &target)
@@ -210,7 +210,7 @@ fn copies_on_the_fly(stage: &Stage) {
 
 fn pulls_back(stage: &Stage) {
     let desk = &stage.desk;
-    let (creds, certs) = (creds("src-creds"), stage.certs("src-cert-dir"));
+    let (creds, certs) = (login("src-creds"), stage.certs("src-cert-dir"));
     let source = stage.private("my-images/rhel7:7.5");
     desk.dhow(&["copy", &creds, &certs, &source, "oci:./target:back:latest"])
         .ok();

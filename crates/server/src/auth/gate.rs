@@ -121,19 +121,7 @@ impl Gate {
                 "this server issues no tokens",
             ));
         };
-        let mut form = uri.query().unwrap_or_default().as_bytes().to_vec();
-        if *method == Method::POST {
-            let posted = body.collect(MAX_FORM).await.map_err(|error| lost(&error))?;
-            form = posted
-                .ok_or_else(|| {
-                    Refusal::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        "DENIED",
-                        "the form is too large",
-                    )
-                })?
-                .to_vec();
-        }
+        let form = form(method, uri, body).await?;
         let fields = |name: &'static str| {
             url::form_urlencoded::parse(&form)
                 .filter(move |(key, _)| key == name)
@@ -182,6 +170,22 @@ impl Gate {
             .map_err(|error| Refusal::internal(&error))?;
         blocking(move || Ok(users.check(&user, &password))).await
     }
+}
+
+/// Returns the fields that a token is asked for with, URL-encoded.
+async fn form(method: &Method, uri: &Uri, body: &mut Received) -> Result<Vec<u8>, Refusal> {
+    if *method != Method::POST {
+        return Ok(uri.query().unwrap_or_default().as_bytes().to_vec());
+    }
+    let posted = body.collect(MAX_FORM).await.map_err(|error| lost(&error))?;
+    let posted = posted.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "DENIED",
+            "the form is too large",
+        )
+    })?;
+    Ok(posted.to_vec())
 }
 
 /// Returns the resource and the actions that a request needs; the last one decides.

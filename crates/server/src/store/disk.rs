@@ -28,7 +28,9 @@ impl Disk {
             {
                 let strange = match std::fs::read_dir(path) {
                     Ok(mut entries) => {
-                        entries.next().is_some() && !path.join("oci-layout").exists()
+                        entries.next().is_some()
+                            && !path.join("oci-layout").exists()
+                            && !path.join("blobs").is_dir()
                     }
                     Err(error) => error.kind() != io::ErrorKind::NotFound,
                 };
@@ -68,7 +70,7 @@ impl Store for Disk {
 
     fn upload(&self) -> Result<Box<dyn Upload>, StoreError> {
         Ok(Box::new(DiskUpload {
-            writer: self.layout.create_blob(None)?,
+            writer: Some(self.layout.create_blob(None)?),
             layout: self.layout.clone(),
         }))
     }
@@ -107,25 +109,28 @@ impl Store for Disk {
 
 #[derive(Debug)]
 struct DiskUpload {
-    writer: BlobWriter,
+    /// There until the end.
+    writer: Option<BlobWriter>,
     layout: Layout,
 }
 
 impl Upload for DiskUpload {
     fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
-        Ok(self.writer.write(data)?)
+        let writer = self.writer.as_mut().ok_or_else(ended)?;
+        Ok(writer.write(data)?)
     }
 
     fn written(&self) -> u64 {
-        self.writer.written()
+        self.writer.as_ref().map_or(0, BlobWriter::written)
     }
 
-    fn finish(self: Box<Self>, digest: &Digest) -> Result<(), StoreError> {
+    fn finish(mut self: Box<Self>, digest: &Digest) -> Result<(), StoreError> {
+        let writer = self.writer.take().ok_or_else(ended)?;
         let finished = if digest.algorithm() == Algorithm::Sha256 {
-            self.writer.finish(digest)
+            writer.finish(digest)
         } else {
             // Which algorithm it would be was not known when the bytes came.
-            copy(&self.layout, &self.writer, digest)?.finish(digest)
+            copy(&self.layout, &writer, digest)?.finish(digest)
         };
         finished.map_err(|error| match error {
             dhow_layout::Error::Digest { expected, actual } => {
@@ -134,6 +139,20 @@ impl Upload for DiskUpload {
             other => other.into(),
         })
     }
+}
+
+impl Drop for DiskUpload {
+    /// Gives up the file where that may block: it waits for a flush that is under way.
+    fn drop(&mut self) {
+        let writer = self.writer.take();
+        if let (Some(writer), Ok(runtime)) = (writer, tokio::runtime::Handle::try_current()) {
+            drop(runtime.spawn_blocking(move || drop(writer)));
+        }
+    }
+}
+
+fn ended() -> StoreError {
+    StoreError::Io(io::Error::other("the upload has ended"))
 }
 
 fn copy(layout: &Layout, from: &BlobWriter, digest: &Digest) -> Result<BlobWriter, StoreError> {

@@ -257,3 +257,14 @@ async fn pushes_and_other_writers_at_once_all_end_in_the_index() {
         assert_eq!(list["tags"].as_array().unwrap().len(), 20);
     }
 }
+
+#[tokio::test]
+async fn blobs_without_a_manifest_are_there_after_a_restart() {
+    let place = TempDir::new().unwrap();
+    let world = World::on(place.path()).await;
+    let digest = world.push_blob("a", b"layer").await;
+    world.stop().await;
+    let world = World::on(place.path()).await;
+    let path = format!("/v2/a/blobs/{digest}");
+    assert_eq!(world.status("HEAD", &path).await, 200);
+}
