@@ -1,15 +1,18 @@
 //! Putting manifests into the index and taking them out. Everything here blocks.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::sync::PoisonError;
 
 use dhow_layout::LayoutIndex;
-use dhow_model::{Annotations, Descriptor, Digest, RawManifest};
+use dhow_model::{Annotations, Descriptor, Digest, Hasher, RawManifest};
 
 use crate::answer::Refusal;
+use crate::body::CHUNK;
 use crate::facts::Facts;
 use crate::naming::{Naming, REPOSITORY_ANNOTATION};
 use crate::registry::{ManifestName, Registry, unknown_manifest};
+use crate::store::{Content, StoreError};
 
 impl Registry {
     /// Stores a manifest and lists it. Returns its subject.
@@ -64,13 +67,22 @@ impl Registry {
         for blob in &facts.blobs {
             match self.store.blob_size(&blob.digest) {
                 Some(size) if size == blob.size => {}
-                Some(size) => {
+                Some(size) if self.is_whole(&blob.digest)? => {
                     return Err(Refusal::bad(
                         "MANIFEST_INVALID",
                         format!(
                             "blob `{}` has {size} bytes, the manifest says {}",
                             blob.digest, blob.size
                         ),
+                    ));
+                }
+                Some(_) => {
+                    // As long as it is there, clients see no reason to push it again.
+                    tracing::warn!(digest = %blob.digest, "a damaged blob is removed");
+                    self.store.remove_blob(&blob.digest)?;
+                    return Err(Refusal::bad(
+                        "MANIFEST_BLOB_UNKNOWN",
+                        format!("blob `{}` is damaged; push it again", blob.digest),
                     ));
                 }
                 None if !blob.urls.is_empty() || blob.media_type.is_foreign_layer() => {}
@@ -94,6 +106,25 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a blob has its digest. Reads all of it.
+    fn is_whole(&self, digest: &Digest) -> Result<bool, Refusal> {
+        let mut hasher = Hasher::new(digest.algorithm());
+        match self.store.open_blob(digest)? {
+            None => return Ok(false),
+            Some(Content::Bytes(bytes)) => hasher.update(&bytes),
+            Some(Content::File { mut file, .. }) => {
+                let mut buffer = vec![0; CHUNK];
+                loop {
+                    match file.read(&mut buffer).map_err(StoreError::Io)? {
+                        0 => break,
+                        length => hasher.update(&buffer[..length]),
+                    }
+                }
+            }
+        }
+        Ok(hasher.finish() == *digest)
     }
 
     /// Removes a tag, or a manifest with all its tags.

@@ -45,8 +45,8 @@ fn names_that_are_none_are_refused() {
         ("docker://127.0.0.1:1/x:", USAGE, "x:"), // Not a tag.
         ("docker://127.0.0.1:1/x@sha256:12", USAGE, "sha256:12"), // Not a digest.
         ("oci:./target:missing", NOT_FOUND, "missing"), // Not in the layout.
-        ("oci:./nowhere:kept", NOT_FOUND, "nowhere"), // No layout.
-        ("dir:./nowhere", NOT_FOUND, "nowhere"), // No directory.
+        ("oci:./nowhere:kept", IO, "nowhere"), // No layout.
+        ("dir:./nowhere", IO, "nowhere"), // No directory.
         ("docker://127.0.0.1:1/x:1", UNREACHABLE, "127.0.0.1:1"), // Nobody listens.
     ] {
         let message = desk

@@ -41,25 +41,22 @@ impl Registry {
     pub(crate) fn debian(desk: &Desk, name: &str, wanted: Wanted<'_>) -> Self {
         let directory = desk.path(name);
         fs::create_dir_all(&directory).unwrap();
-        let mut configuration = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
-             delete: {{enabled: true}}\nhttp:\n  addr: 127.0.0.1:0\n",
-            directory.display()
-        );
-        if let Some(authority) = wanted.tls {
-            configuration += &format!(
-                "  tls: {{certificate: {}, key: {}}}\n",
-                authority.certificate.display(),
-                authority.key.display()
-            );
-        }
-        if let Some(user) = wanted.user {
+        let tls = wanted.tls.map_or_else(String::new, |authority| {
+            let (certificate, key) = (authority.certificate.display(), authority.key.display());
+            format!("  tls: {{certificate: {certificate}, key: {key}}}\n")
+        });
+        let auth = wanted.user.map_or_else(String::new, |user| {
             let file = htpasswd(&directory, user);
-            configuration += &format!(
+            format!(
                 "auth:\n  htpasswd: {{realm: test, path: {}}}\n",
                 file.display()
-            );
-        }
+            )
+        });
+        let configuration = format!(
+            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
+             delete: {{enabled: true}}\nhttp:\n  addr: 127.0.0.1:0\n{tls}{auth}",
+            directory.display()
+        );
         let file = directory.join("registry.yml");
         fs::write(&file, configuration).unwrap();
         let mut command = desk.dressed("docker-registry");

@@ -2,71 +2,10 @@
 //!
 //! Everything here blocks and is called on blocking threads.
 
+mod contract;
 mod disk;
 mod memory;
 
-use std::fmt::Debug;
-use std::fs::File;
-use std::io;
-
-use bytes::Bytes;
-use dhow_layout::LayoutIndex;
-use dhow_model::Digest;
-
+pub(crate) use contract::{Content, Stamp, Store, StoreError, Upload};
 pub(crate) use disk::Disk;
 pub(crate) use memory::Memory;
-
-/// Content by digest, and one index.
-pub(crate) trait Store: Send + Sync + Debug {
-    /// Returns the size of a blob that is there.
-    fn blob_size(&self, digest: &Digest) -> Option<u64>;
-    /// Opens a blob, or returns `None` when it is not there.
-    fn open_blob(&self, digest: &Digest) -> Result<Option<Content>, StoreError>;
-    /// Reads a manifest, not verified, or returns `None` when it is not there.
-    fn read_manifest(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError>;
-    /// Stores something small.
-    fn put(&self, digest: &Digest, data: &Bytes) -> Result<(), StoreError>;
-    /// Starts a blob that arrives in pieces.
-    fn upload(&self) -> Result<Box<dyn Upload>, StoreError>;
-    /// Removes a blob.
-    fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError>;
-    /// Returns what changes whenever the index does.
-    fn index_stamp(&self) -> Result<Stamp, StoreError>;
-    /// Reads the index.
-    fn read_index(&self) -> Result<LayoutIndex, StoreError>;
-    /// Changes the index while nobody else does.
-    fn update_index(&self, change: &mut dyn FnMut(&mut LayoutIndex)) -> Result<(), StoreError>;
-}
-
-/// A blob on its way in. Dropping it removes what was written.
-pub(crate) trait Upload: Send + Debug {
-    /// Adds the next bytes.
-    fn write(&mut self, data: &[u8]) -> Result<(), StoreError>;
-    /// Returns how many bytes were written.
-    fn written(&self) -> u64;
-    /// Makes the blob visible if it has this digest.
-    fn finish(self: Box<Self>, digest: &Digest) -> Result<(), StoreError>;
-}
-
-/// A blob for reading.
-#[derive(Debug)]
-pub(crate) enum Content {
-    File { file: File, size: u64 },
-    Bytes(Bytes),
-}
-
-/// Two equal stamps mean that the index did not change in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp(pub(crate) [i128; 4]);
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    #[error(transparent)]
-    Layout(#[from] dhow_layout::Error),
-    #[error("cannot read the store")]
-    Io(#[from] io::Error),
-    #[error("digest mismatch: expected {expected}, got {actual}")]
-    Digest { expected: Digest, actual: Digest },
-    #[error("the memory store is full")]
-    Full,
-}

@@ -268,3 +268,22 @@ async fn blobs_without_a_manifest_are_there_after_a_restart() {
     let path = format!("/v2/a/blobs/{digest}");
     assert_eq!(world.status("HEAD", &path).await, 200);
 }
+
+#[tokio::test]
+async fn a_truncated_blob_is_asked_for_again() {
+    let place = TempDir::new().unwrap();
+    let world = World::on(place.path()).await;
+    let image = world.image("a", b"layer").await;
+    let layer = Digest::sha256(b"layer");
+    let file = Layout::new(place.path().join("target")).blob_path(&layer);
+    fs::write(file, "lay").unwrap();
+    let answer = world.put_manifest("a", "v1", &image).await;
+    assert_eq!(crate::world::code(answer).await, "MANIFEST_BLOB_UNKNOWN");
+    let path = format!("/v2/a/blobs/{layer}");
+    assert_eq!(world.status("HEAD", &path).await, 404);
+    world.push_image("a", "v1", b"layer").await;
+    assert_eq!(
+        world.send("GET", &path).await.text().await.unwrap(),
+        "layer"
+    );
+}
