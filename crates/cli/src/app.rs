@@ -127,7 +127,7 @@ fn run(
     work: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(workers())
         .max_blocking_threads(64)
         .enable_all()
         .build()
@@ -196,5 +196,8 @@ fn refuse(error: &clap::Error, arguments: &[OsString], voice: Voice, start: Inst
     usage::failure(error, voice, name).report(voice, start)
 }
 
-/// Sockets and hashing; file work has threads of its own.
-const WORKERS: usize = 4;
+/// Returns how many threads serve sockets and hash; file work has threads of its own. More than a
+/// few bring nothing, and each costs memory.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4))
+}

@@ -86,7 +86,7 @@ impl AuthFiles {
             .collect();
         Ok(FoundCredentials {
             credentials: Credentials::Anonymous,
-            origin: format!("none (no entry for the registry in {})", looked.join(", ")),
+            origin: format!("no entry for the registry in {}", looked.join(", ")),
         })
     }
 }

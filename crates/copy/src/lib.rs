@@ -25,4 +25,4 @@ pub use error::{Error, PlanError, Side};
 pub use events::{Event, Progress};
 pub use job::{Format, Job, Options, Select};
 pub use report::{PlanSummary, PlannedBlob, PlannedManifest, Report, Tally};
-pub use tap::classify as classify_stream_error;
+pub use survey::read_config;

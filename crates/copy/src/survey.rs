@@ -76,18 +76,25 @@ pub(crate) async fn read(
 }
 
 async fn read_once(source: &dyn Source, blob: &Descriptor) -> Result<Bytes, Error> {
-    let wrap = |error| {
+    read_config(source, blob).await.map_err(|error| {
         let step = format!("read the config `{}`", blob.digest);
         Error::source(&source.location(), &step, error)
-    };
+    })
+}
+
+/// Reads a config whole, verified.
+///
+/// # Errors
+/// When it is larger than any config is, cannot be read, or is not what its descriptor says.
+pub async fn read_config(source: &dyn Source, blob: &Descriptor) -> dhow_transport::Result<Bytes> {
     if blob.size > MAX_CONFIG_SIZE {
         let why = format!(
             "it has {} bytes, more than the {MAX_CONFIG_SIZE} allowed",
             blob.size
         );
-        return Err(wrap(dhow_transport::Error::new(Kind::Invalid, why)));
+        return Err(dhow_transport::Error::new(Kind::Invalid, why));
     }
-    let found = source.blob(blob, ByteRange::All).await.map_err(wrap)?;
+    let found = source.blob(blob, ByteRange::All).await?;
     let expected = Expectation {
         digest: blob.digest,
         size: Some(blob.size),
@@ -95,7 +102,7 @@ async fn read_once(source: &dyn Source, blob: &Descriptor) -> Result<Bytes, Erro
     let mut body = verify(found.body.into_stream(), expected);
     let mut bytes = BytesMut::new();
     while let Some(piece) = body.next().await {
-        bytes.extend_from_slice(&piece.map_err(|error| wrap(tap::classify(error)))?);
+        bytes.extend_from_slice(&piece.map_err(tap::classify)?);
     }
     Ok(bytes.freeze())
 }

@@ -76,7 +76,7 @@ pub(crate) async fn compression(
 }
 
 /// Turns the error of a stream into one that says what is wrong with the content.
-pub fn classify(error: io::Error) -> Error {
+pub(crate) fn classify(error: io::Error) -> Error {
     let verdict = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<VerifyError>());

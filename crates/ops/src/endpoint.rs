@@ -84,7 +84,7 @@ impl EndpointOptions {
                 &session.environment,
                 self.authfile.as_deref(),
             )),
-            CredentialsOption::Anonymous => given(Credentials::Anonymous, "none (`--no-creds`)"),
+            CredentialsOption::Anonymous => given(Credentials::Anonymous, "`--no-creds` was given"),
             CredentialsOption::Basic {
                 username,
                 password,

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
-use dhow_codec::{Expectation, verify};
+use bytes::Bytes;
 use dhow_model::manifest::Docker1Manifest;
 use dhow_model::{
     Admitted, Annotations, Descriptor, Digest, ImageConfig, ImageManifest, Index, Platform,
     RawManifest, Timestamp,
 };
-use dhow_transport::{ByteRange, Kind, Location, Source};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use dhow_transport::{Kind, Location, Source};
+use futures_util::TryStreamExt as _;
 use serde::Serialize;
 
 use crate::{Error, ImageName, RetryOptions, Session};
@@ -249,23 +248,9 @@ impl Look<'_> {
     }
 
     async fn config_bytes(&self, source: &dyn Source, config: &Descriptor) -> Result<Bytes, Error> {
-        let wrap = |source| Error::place("read the config of", &self.location, source);
-        if config.size > ImageConfig::MAX_SIZE as u64 {
-            let why = format!("the config has {} bytes, more than are read", config.size);
-            return Err(wrap(dhow_transport::Error::new(Kind::Invalid, why)));
-        }
-        let blob = source.blob(config, ByteRange::All).await.map_err(wrap)?;
-        let expected = Expectation {
-            digest: config.digest,
-            size: Some(config.size),
-        };
-        let mut body = verify(blob.body.into_stream(), expected);
-        let mut bytes = BytesMut::new();
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| wrap(dhow_copy::classify_stream_error(error)))?;
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(bytes.freeze())
+        dhow_copy::read_config(source, config)
+            .await
+            .map_err(|source| Error::place("read the config of", &self.location, source))
     }
 
     /// Lists the tags, where there are any. A registry that does not let us is no failure.

@@ -193,7 +193,7 @@ pub(crate) fn place_is_absent(error: Error, what: &str) -> Error {
 }
 
 /// How many pieces wait between a file and the network.
-const DEPTH: usize = 3;
+const DEPTH: usize = 2;
 
 /// The size of the pieces that are read from files, in bytes.
 const PIECE: usize = 256 * 1024;
