@@ -141,13 +141,20 @@ fn find_in(
                 ),
             ));
         }
-        let entry = entries
-            .iter()
-            .find(|(written, _)| normalized(written) == key);
+        // The key as it is meant comes before the forms that Docker wrote over the years.
+        let entry = entries.get_key_value(&key).or_else(|| {
+            entries
+                .iter()
+                .find(|(written, _)| normalized(written) == key)
+        });
         if let Some((written, entry)) = entry {
             let credentials = entry.credentials().map_err(|why| {
                 ConfigError::invalid(&file.path, WHAT, format!("the entry `{written}` {why}"))
             })?;
+            // Docker leaves an empty entry beside the store that holds the credentials.
+            if credentials == Credentials::Anonymous {
+                continue;
+            }
             let origin = format!("`{}` (entry `{written}`)", file.path.display());
             return Ok(Some(FoundCredentials {
                 credentials,
@@ -290,6 +297,23 @@ mod tests {
         let text = r#"{"auths":{"quay.io":{"auth":"aG9zdDpw"}},"credHelpers":{"quay.io":"pass"}}"#;
         assert!(look(text, "quay.io/a/b").is_err());
         assert_eq!(look(text, "other.io/a/b").unwrap(), None);
+    }
+
+    #[test]
+    fn an_empty_entry_gives_way_to_the_next_one() {
+        let text = r#"{"auths":{"quay.io/team":{},"quay.io":{"auth":"aG9zdDpw"}}}"#;
+        assert_eq!(user(text, "quay.io/team/x").as_deref(), Some("host"));
+        assert_eq!(
+            look(r#"{"auths":{"quay.io":{}}}"#, "quay.io/a").unwrap(),
+            None
+        );
+    }
+
+    #[test]
+    fn an_exact_key_comes_before_its_older_forms() {
+        let text =
+            r#"{"auths":{"http://quay.io":{"auth":"dGVhbTpw"},"quay.io":{"auth":"aG9zdDpw"}}}"#;
+        assert_eq!(user(text, "quay.io/a").as_deref(), Some("host"));
     }
 
     #[test]
