@@ -6,9 +6,11 @@ use std::sync::Arc;
 use dhow_config::CredentialSource;
 use dhow_model::Repository;
 use futures_core::stream::BoxStream;
+use http::Method;
 
 use crate::channel::Channel;
 use crate::host::HostKey;
+use crate::request::Request;
 use crate::{Error, RepositoryClient, Session};
 
 /// How one side of a command reaches registries. Cheap to clone.
@@ -69,6 +71,23 @@ impl Endpoint {
             repository.clone(),
         );
         RepositoryClient::new(channel, repository.clone(), access)
+    }
+
+    /// Shows the credentials to a registry (`GET /v2/`), as `login` does it.
+    ///
+    /// # Errors
+    /// `Unauthorized` when the registry refuses them.
+    pub async fn check_login(&self, registry: &str) -> Result<(), Error> {
+        let place = crate::tags::catalog_place(registry)?;
+        let channel = self.catalog_channel(place);
+        let answer = channel
+            .send(Request::to_path(Method::GET, "/v2/".to_owned()))
+            .await?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        let what = format!("registry `{registry}` does not let these credentials in");
+        Err(channel.refusal(answer, what).await)
     }
 
     /// Lists the repositories of a registry, in its order.

@@ -126,24 +126,28 @@ pub(crate) fn catalog(
     endpoint: &Endpoint,
     registry: &str,
 ) -> BoxStream<'static, Result<Repository, Error>> {
-    // Credentials and challenges are kept by repository; the catalog has one of its own.
-    let place = match Repository::parse(&format!("{registry}/_catalog"))
-        .or_else(|_| Repository::parse(&format!("{registry}/catalog")))
-    {
+    let place = match catalog_place(registry) {
         Ok(place) => place,
-        Err(source) => {
-            let error = Error::new(
-                ErrorKind::Settings,
-                format!("`{registry}` is not the name of a registry"),
-            );
-            return stream::iter([Err(error.caused_by(source))]).boxed();
-        }
+        Err(error) => return stream::iter([Err(error)]).boxed(),
     };
     let channel = endpoint.catalog_channel(place.clone());
     listed(Pages::new("/v2/_catalog".to_owned()), move |path| {
         let (channel, place) = (channel.clone(), place.clone());
         Box::pin(async move { catalog_page(&channel, &place, path).await })
     })
+}
+
+/// Returns the repository under which credentials and challenges of the registry as such are kept.
+pub(crate) fn catalog_place(registry: &str) -> Result<Repository, Error> {
+    Repository::parse(&format!("{registry}/_catalog"))
+        .or_else(|_| Repository::parse(&format!("{registry}/catalog")))
+        .map_err(|source| {
+            Error::new(
+                ErrorKind::Settings,
+                format!("`{registry}` is not the name of a registry"),
+            )
+            .caused_by(source)
+        })
 }
 
 async fn catalog_page(

@@ -25,6 +25,14 @@ pub enum ConfigError {
         /// What is wrong, without quoting the file: it may hold secrets.
         why: String,
     },
+    /// registries.conf forbids every access.
+    #[error("registry `{prefix}` is blocked in `{}`", file.display())]
+    Blocked {
+        /// The prefix of the entry that says so.
+        prefix: String,
+        /// The file that says so.
+        file: PathBuf,
+    },
 }
 
 impl ConfigError {

@@ -2,9 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::ConfigError;
+
+/// A configuration file that was looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Where.
+    pub path: PathBuf,
+    /// Whether it was there.
+    pub found: bool,
+}
 
 /// Reads a file; `None` when it does not exist.
 pub(crate) fn read_if_present(path: &Path) -> Result<Option<String>, ConfigError> {

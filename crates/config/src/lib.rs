@@ -3,17 +3,22 @@
 
 mod auth;
 mod certs;
+mod config;
 mod credentials;
 mod env;
 mod error;
 mod file;
 mod policy;
+mod registries;
 mod secret;
 
 pub use auth::AuthFiles;
 pub use certs::{Certs, Identity};
+pub use config::{Config, ConfigOverrides};
 pub use credentials::{CredentialSource, Credentials, FoundCredentials};
 pub use env::EnvSnapshot;
 pub use error::ConfigError;
+pub use file::ConfigFile;
 pub use policy::{Policy, Requirement};
+pub use registries::{Mirror, PullEndpoint, PullFromMirror, Registries, RegistryEntry};
 pub use secret::Secret;

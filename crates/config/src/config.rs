@@ -1,0 +1,67 @@
+//! All configuration of one process: where it is, decided at the start; what it says, read when it
+//! is first needed and never again.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use crate::{ConfigError, EnvSnapshot, Registries};
+
+/// The configuration of one process.
+#[derive(Default)]
+pub struct Config {
+    environment: Arc<EnvSnapshot>,
+    overrides: ConfigOverrides,
+    registries: OnceLock<Arc<Registries>>,
+}
+
+/// Files that the command line names in place of the usual ones.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigOverrides {
+    /// The main registries.conf.
+    pub registries_conf: Option<PathBuf>,
+    /// The directory of signature storage settings.
+    pub registries_d: Option<PathBuf>,
+}
+
+impl Config {
+    /// Decides where configuration is. Reads nothing.
+    pub fn new(environment: Arc<EnvSnapshot>, overrides: ConfigOverrides) -> Self {
+        Self {
+            environment,
+            overrides,
+            registries: OnceLock::new(),
+        }
+    }
+
+    /// Returns the environment of the process.
+    pub const fn environment(&self) -> &Arc<EnvSnapshot> {
+        &self.environment
+    }
+
+    /// Returns the files that the command line names.
+    pub const fn overrides(&self) -> &ConfigOverrides {
+        &self.overrides
+    }
+
+    /// Returns registries.conf with its drop-ins. Reads files the first time.
+    ///
+    /// # Errors
+    /// When a file that is there cannot be read or makes no sense.
+    pub fn registries(&self) -> Result<&Arc<Registries>, ConfigError> {
+        if let Some(registries) = self.registries.get() {
+            return Ok(registries);
+        }
+        let main = self.overrides.registries_conf.as_deref();
+        let loaded = Registries::load(&self.environment, main)?;
+        Ok(self.registries.get_or_init(|| Arc::new(loaded)))
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("overrides", &self.overrides)
+            .finish_non_exhaustive()
+    }
+}
