@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use dhow_config::EnvSnapshot;
+use dhow_config::{Config, EnvSnapshot};
 use dhow_ops::{Session, SessionOptions};
 
 use crate::commands::Cli;
@@ -20,7 +20,7 @@ use crate::usage;
 /// What a command works with.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) environment: Arc<EnvSnapshot>,
+    pub(crate) config: Arc<Config>,
     pub(crate) global: GlobalOptions,
     pub(crate) voice: Voice,
 }
@@ -46,7 +46,7 @@ impl App {
             _ => name.to_owned(),
         };
         Ok(Session::new(SessionOptions {
-            environment: Arc::clone(&self.environment),
+            config: Arc::clone(&self.config),
             user_agent,
             tmp: self.global.tmpdir.clone(),
             policy: self.global.policy(),
@@ -72,7 +72,10 @@ pub(crate) fn main(arguments: &[OsString], environment: EnvSnapshot) -> ExitCode
     };
     logging::start(cli.global.debug, voice, start);
     let app = App {
-        environment: Arc::new(environment),
+        config: Arc::new(Config::new(
+            Arc::new(environment),
+            cli.global.config_overrides(),
+        )),
         global: cli.global,
         voice,
     };

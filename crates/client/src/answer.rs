@@ -18,8 +18,6 @@ use crate::{Error, ErrorKind, Session};
 const MAX_REFUSAL: usize = 64 * 1024;
 /// How much of a server's own words is shown, in characters.
 const MAX_WORDS: usize = 300;
-/// How long a body may give no byte before it counts as broken.
-pub(crate) const STALL: Duration = Duration::from_mins(1);
 
 /// The head of an answer, with its body still to be read.
 #[derive(Debug)]
@@ -27,6 +25,8 @@ pub(crate) struct Answer {
     response: reqwest::Response,
     url: Url,
     at_origin: bool,
+    /// How long the body may give no byte before it counts as broken.
+    stall: Duration,
 }
 
 /// What a registry said when it refused.
@@ -39,11 +39,17 @@ pub(crate) struct Refusal {
 }
 
 impl Answer {
-    pub(crate) const fn new(response: reqwest::Response, url: Url, at_origin: bool) -> Self {
+    pub(crate) const fn new(
+        response: reqwest::Response,
+        url: Url,
+        at_origin: bool,
+        stall: Duration,
+    ) -> Self {
         Self {
             response,
             url,
             at_origin,
+            stall,
         }
     }
 
@@ -119,7 +125,7 @@ impl Answer {
 
     /// Returns the next piece of the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        match tokio::time::timeout(STALL, self.response.chunk()).await {
+        match tokio::time::timeout(self.stall, self.response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(fault::broken_body(error, &self.url)),
             Err(_) => Err(Error::new(
@@ -127,7 +133,7 @@ impl Answer {
                 format!(
                     "`{}` sent nothing for {} seconds",
                     redacted(&self.url),
-                    STALL.as_secs()
+                    self.stall.as_secs()
                 ),
             )
             .retryable(None)),

@@ -1,18 +1,17 @@
 //! Blobs: is one there, and reading it (OCI distribution-spec v1.1, *Pulling blobs*).
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use dhow_model::{Descriptor, Digest};
 use futures_core::stream::BoxStream;
 use http::{Method, StatusCode};
-use url::{Host, Url};
+use url::Url;
 
 use crate::body::Download;
 use crate::channel::Channel;
-use crate::host::HostKey;
+use crate::endpoint::anonymous;
+use crate::host::{HostKey, NamedBy};
 use crate::origin;
-use crate::{Error, RepositoryClient};
+use crate::{Error, ErrorKind, RepositoryClient};
 
 /// The bytes of a blob on their way. Broken connections are mended by asking for the rest.
 pub struct BlobStream {
@@ -90,36 +89,33 @@ impl RepositoryClient {
         address: &Url,
         offset: u64,
     ) -> Result<Option<BlobStream>, Error> {
-        if is_private_place(address).await {
-            tracing::warn!(
-                url = origin::redacted(address),
-                "not fetching a layer from a private address"
-            );
-            return Ok(None);
-        }
+        let host = self.channel.host();
         let key = HostKey {
             registry: crate::fault::authority(address),
             verify: true,
             cert_dir: None,
+            named_by: Some(NamedBy {
+                registry: host.registry().to_owned(),
+                private: host.guard().is_private(),
+            }),
         };
         let channel = Channel::new(
             self.channel.session(),
             key,
-            anonymous(),
+            anonymous("addresses of foreign layers get none"),
             self.repository.clone(),
         );
-        Download::from_elsewhere(channel, address.clone(), blob)
+        match Download::from_elsewhere(channel, address.clone(), blob)
             .open(offset)
             .await
-            .map(Some)
+        {
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                tracing::warn!(url = origin::redacted(address), %error, "address of a layer not used");
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
+        }
     }
-}
-
-fn anonymous() -> dhow_config::CredentialSource {
-    dhow_config::CredentialSource::Given(dhow_config::FoundCredentials {
-        credentials: dhow_config::Credentials::Anonymous,
-        origin: "addresses of foreign layers get none".to_owned(),
-    })
 }
 
 fn foreign_url(text: &str) -> Option<Url> {
@@ -128,19 +124,4 @@ fn foreign_url(text: &str) -> Option<Url> {
         && url.username().is_empty()
         && url.password().is_none();
     usable.then_some(url)
-}
-
-/// Returns whether an address that an image names is inside: on this machine or in its networks.
-async fn is_private_place(url: &Url) -> bool {
-    let port = url.port_or_known_default().unwrap_or(443);
-    match url.host() {
-        Some(Host::Ipv4(address)) => origin::is_private(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => origin::is_private(IpAddr::V6(address)),
-        Some(Host::Domain(name)) => match tokio::net::lookup_host((name, port)).await {
-            Ok(mut addresses) => addresses.any(|address| origin::is_private(address.ip())),
-            // The request says what is wrong with the name; a proxy may know it.
-            Err(_) => false,
-        },
-        None => true,
-    }
 }

@@ -44,6 +44,8 @@ struct Inner {
     source: CredentialSource,
     repository: Repository,
     login: OnceCell<Login>,
+    /// There are other places to ask: nothing is tried again, and nothing waited for long.
+    hasty: bool,
 }
 
 /// What a request was authorized with.
@@ -71,7 +73,37 @@ impl Channel {
             source,
             repository,
             login: OnceCell::new(),
+            hasty: false,
         }))
+    }
+
+    /// Returns a channel that gives up early, for places beside which there are others.
+    pub(crate) fn hasty(&self) -> Self {
+        Self(Arc::new(Inner {
+            session: self.0.session.clone(),
+            host: self.0.host.clone(),
+            source: self.0.source.clone(),
+            repository: self.0.repository.clone(),
+            login: OnceCell::new(),
+            hasty: true,
+        }))
+    }
+
+    fn retries(&self) -> u32 {
+        if self.0.hasty {
+            0
+        } else {
+            self.session().retries()
+        }
+    }
+
+    fn answer_timeout(&self) -> Duration {
+        let timeouts = self.session().timeouts();
+        if self.0.hasty {
+            timeouts.mirror.min(timeouts.answer)
+        } else {
+            timeouts.answer
+        }
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -91,8 +123,9 @@ impl Channel {
 
     /// Sends a request to the registry and returns its answer, whatever the status.
     pub(crate) async fn send(&self, mut request: Request) -> Result<Answer, Error> {
-        let mut backoff = Backoff::new(self.session().retries());
+        let mut backoff = Backoff::new(self.retries());
         loop {
+            self.0.host.pace().wait().await;
             let outcome = self.authorized(&mut request).await;
             match Self::pause(&request, &outcome, &mut backoff) {
                 Some(pause) => tokio::time::sleep(pause).await,
@@ -105,7 +138,7 @@ impl Channel {
     /// and nothing is shown but what the request itself has.
     pub(crate) async fn send_elsewhere(&self, mut request: Request) -> Result<Answer, Error> {
         let authorization = request.headers.remove(AUTHORIZATION);
-        let mut backoff = Backoff::new(self.session().retries());
+        let mut backoff = Backoff::new(self.retries());
         loop {
             let Target::Url(url) = &request.target else {
                 return Err(Error::new(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dhow_config::CredentialSource;
+use dhow_config::{CredentialSource, Credentials, FoundCredentials};
 use dhow_model::Repository;
 use futures_core::stream::BoxStream;
 use http::Method;
@@ -11,7 +11,7 @@ use http::Method;
 use crate::channel::Channel;
 use crate::host::HostKey;
 use crate::request::Request;
-use crate::{Error, RepositoryClient, Session};
+use crate::{Error, Session};
 
 /// How one side of a command reaches registries. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,12 +23,36 @@ pub struct Endpoint {
 /// What an [`Endpoint`] is made from.
 #[derive(Clone, Debug)]
 pub struct EndpointOptions {
-    /// Where credentials come from.
+    /// Where the credentials for the registry that is named come from.
     pub credentials: CredentialSource,
-    /// Whether certificates are verified. Plain http is tried only when this is `Some(false)`.
+    /// Where those for its mirrors on other hosts come from.
+    pub mirror_credentials: CredentialSource,
+    /// Whether certificates are verified; when `None`, registries.conf says so. Plain http is
+    /// tried only where they are not.
     pub tls_verify: Option<bool>,
     /// The directory of CA and client certificates, in place of the usual ones.
     pub cert_dir: Option<PathBuf>,
+}
+
+impl EndpointOptions {
+    /// Returns the usual settings with these credentials, which are for the registry that is named
+    /// and not for its mirrors.
+    pub fn new(credentials: CredentialSource) -> Self {
+        Self {
+            credentials,
+            mirror_credentials: anonymous("mirrors get none"),
+            tls_verify: None,
+            cert_dir: None,
+        }
+    }
+}
+
+/// Returns the source of no credentials; `why` is for messages.
+pub(crate) fn anonymous(why: &str) -> CredentialSource {
+    CredentialSource::Given(FoundCredentials {
+        credentials: Credentials::Anonymous,
+        origin: why.to_owned(),
+    })
 }
 
 /// What a client is going to do with a repository; registries are asked for no more than that.
@@ -62,24 +86,13 @@ impl Endpoint {
         }
     }
 
-    /// Returns a client of one repository. Does no I/O.
-    pub fn repository(&self, repository: &Repository, access: Access) -> RepositoryClient {
-        let channel = Channel::new(
-            &self.session,
-            self.host_key(repository.registry()),
-            self.options.credentials.clone(),
-            repository.clone(),
-        );
-        RepositoryClient::new(channel, repository.clone(), access)
-    }
-
     /// Shows the credentials to a registry (`GET /v2/`), as `login` does it.
     ///
     /// # Errors
     /// `Unauthorized` when the registry refuses them.
     pub async fn check_login(&self, registry: &str) -> Result<(), Error> {
         let place = crate::tags::catalog_place(registry)?;
-        let channel = self.catalog_channel(place);
+        let channel = self.catalog_channel(place).await?;
         let answer = channel
             .send(Request::to_path(Method::GET, "/v2/".to_owned()))
             .await?;
@@ -95,20 +108,30 @@ impl Endpoint {
         crate::tags::catalog(self, registry)
     }
 
-    pub(crate) fn catalog_channel(&self, repository: Repository) -> Channel {
-        Channel::new(
-            &self.session,
-            self.host_key(repository.registry()),
-            self.options.credentials.clone(),
-            repository,
-        )
+    pub(crate) async fn catalog_channel(&self, repository: Repository) -> Result<Channel, Error> {
+        let client = self.repository(&repository, Access::Pull).await?;
+        Ok(client.channel)
     }
 
-    fn host_key(&self, registry: &str) -> HostKey {
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn credentials(&self) -> &CredentialSource {
+        &self.options.credentials
+    }
+
+    pub(crate) fn credentials_elsewhere(&self) -> &CredentialSource {
+        &self.options.mirror_credentials
+    }
+
+    /// Returns how a host is known. `insecure` is what registries.conf says of it.
+    pub(crate) fn host_key(&self, registry: &str, insecure: bool) -> HostKey {
         HostKey {
             registry: registry.to_owned(),
-            verify: self.options.tls_verify != Some(false),
+            verify: self.options.tls_verify.unwrap_or(!insecure),
             cert_dir: self.options.cert_dir.clone(),
+            named_by: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 
 use url::Url;
 
+use crate::guard::Forbidden;
 use crate::host::Host;
 use crate::origin::redacted;
 use crate::tls;
@@ -28,7 +29,10 @@ pub(crate) fn no_answer(error: reqwest::Error, url: &Url, host: &Host) -> Error 
     // The URL can carry a signature in its query.
     let error = error.without_url();
     let authority = authority(url);
-    if let Some(found) = tls::find_error(&error) {
+    if let Some(found) = find::<Forbidden>(&error) {
+        return Error::new(ErrorKind::Refused, found.to_string()).hint(found.hint());
+    }
+    if let Some(found) = find::<rustls::Error>(&error) {
         return tls_fault(found, &authority, host);
     }
     if error.is_timeout() {
@@ -56,6 +60,12 @@ pub(crate) fn no_answer(error: reqwest::Error, url: &Url, host: &Host) -> Error 
     fault.retryable(None)
 }
 
+/// Returns the error for a place to which no connection is made.
+pub(crate) fn forbidden(forbidden: Forbidden) -> Error {
+    let hint = forbidden.hint();
+    Error::new(ErrorKind::Refused, forbidden.to_string()).hint(hint)
+}
+
 /// Returns the error for an answer whose body broke off.
 pub(crate) fn broken_body(error: reqwest::Error, url: &Url) -> Error {
     let cause = Cause(innermost(&error.without_url()));
@@ -69,7 +79,7 @@ pub(crate) fn broken_body(error: reqwest::Error, url: &Url) -> Error {
 
 /// Returns whether a host that did not answer in https may speak plain http.
 pub(crate) fn may_be_plain(error: &reqwest::Error) -> bool {
-    match tls::find_error(error) {
+    match find::<rustls::Error>(error) {
         // Whoever sends an alert speaks TLS.
         Some(rustls::Error::InvalidMessage(_)) => true,
         Some(_) => false,
@@ -159,4 +169,25 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
             None => return deepest.to_string(),
         }
     }
+}
+
+/// Finds an error of a type in a chain of causes.
+pub(crate) fn find<'a, E: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        // The source of an io::Error is that of what it wraps, so it must be looked into.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }

@@ -13,11 +13,12 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::auth::Challenge;
+use crate::fault;
+use crate::guard::Guard;
+use crate::pace::Pace;
 use crate::tls::{self, Trust};
 use crate::{Error, ErrorKind, Session};
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the kernel waits for data to be acknowledged before it calls a connection dead.
 const DEAD_AFTER: Duration = Duration::from_mins(1);
 
@@ -28,6 +29,16 @@ pub(crate) struct HostKey {
     pub(crate) registry: String,
     pub(crate) verify: bool,
     pub(crate) cert_dir: Option<PathBuf>,
+    /// The host is not the user's choice: an image names it.
+    pub(crate) named_by: Option<NamedBy>,
+}
+
+/// The registry whose image names a host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NamedBy {
+    pub(crate) registry: String,
+    /// The registry is in a private network.
+    pub(crate) private: bool,
 }
 
 /// Which connections a request uses.
@@ -56,6 +67,8 @@ pub(crate) struct Host {
     secure: OnceCell<Secure>,
     challenges: Mutex<HashMap<String, Challenge>>,
     uploads: UploadFacts,
+    guard: Guard,
+    pace: Pace,
 }
 
 struct Secure {
@@ -92,7 +105,14 @@ impl UploadFacts {
 }
 
 impl Host {
-    pub(crate) fn new(key: HostKey) -> Self {
+    pub(crate) fn new(key: HostKey, proxies: Vec<String>) -> Self {
+        let guard = match &key.named_by {
+            Some(by) => Guard::elsewhere(&by.registry, by.private, proxies),
+            None => {
+                let base = base(&key.registry, Scheme::Https).ok();
+                Guard::new(&key.registry, base.as_ref(), proxies)
+            }
+        };
         let scheme = OnceLock::new();
         if key.verify {
             // Cannot fail: the cell is new.
@@ -106,7 +126,19 @@ impl Host {
             secure: OnceCell::new(),
             challenges: Mutex::default(),
             uploads: UploadFacts::default(),
+            guard,
+            pace: Pace::default(),
         }
+    }
+
+    /// Returns who judges the addresses that the host leads to.
+    pub(crate) const fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Returns how fast the host lets this process be.
+    pub(crate) const fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Returns the name of the registry, as users write it.
@@ -125,21 +157,7 @@ impl Host {
 
     /// Returns the root of the registry's API.
     pub(crate) fn base(&self, scheme: Scheme) -> Result<Url, Error> {
-        let host = match self.registry() {
-            "docker.io" => "registry-1.docker.io",
-            other => other,
-        };
-        let scheme = match scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        Url::parse(&format!("{scheme}://{host}/")).map_err(|source| {
-            Error::new(
-                ErrorKind::Settings,
-                format!("`{}` is not the name of a registry", self.registry()),
-            )
-            .caused_by(source)
-        })
+        base(self.registry(), scheme)
     }
 
     pub(crate) fn uploads(&self) -> &UploadFacts {
@@ -170,11 +188,12 @@ impl Host {
         url: &Url,
         lane: Lane,
     ) -> Result<Client, Error> {
+        self.guard.check(url).map_err(fault::forbidden)?;
         if url.scheme() == "http" {
             if let Some(client) = self.plain.get() {
                 return Ok(client.clone());
             }
-            let client = build(session, tls::nothing_trusted()?, Lane::Bulk)?;
+            let client = self.build(session, tls::nothing_trusted()?, Lane::Bulk)?;
             return Ok(self.plain.get_or_init(|| client).clone());
         }
         let secure = self.secure.get_or_try_init(|| self.secure(session)).await?;
@@ -201,34 +220,59 @@ impl Host {
         let mut bulk = config;
         bulk.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Secure {
-            small: build(session, small, Lane::Small)?,
-            bulk: build(session, bulk, Lane::Bulk)?,
+            small: self.build(session, small, Lane::Small)?,
+            bulk: self.build(session, bulk, Lane::Bulk)?,
             trust: Arc::new(trust),
+        })
+    }
+
+    fn build(
+        &self,
+        session: &Session,
+        tls: rustls::ClientConfig,
+        lane: Lane,
+    ) -> Result<Client, Error> {
+        let proxies = session.proxies().clone();
+        let builder = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .proxy(reqwest::Proxy::custom(move |url| proxies.proxy(url)))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(session.user_agent().clone())
+            .connect_timeout(session.timeouts().connect)
+            .dns_resolver(self.guard.resolver())
+            .tcp_keepalive(Duration::from_secs(30))
+            .tcp_user_timeout(DEAD_AFTER)
+            .tcp_nodelay(true);
+        let builder = match lane {
+            Lane::Small => builder,
+            Lane::Bulk => builder.http1_only(),
+        };
+        builder.build().map_err(|source| {
+            Error::new(
+                ErrorKind::Settings,
+                "no connections can be made with these settings",
+            )
+            .caused_by(source)
         })
     }
 }
 
-fn build(session: &Session, tls: rustls::ClientConfig, lane: Lane) -> Result<Client, Error> {
-    let proxies = session.proxies().clone();
-    let builder = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .proxy(reqwest::Proxy::custom(move |url| proxies.proxy(url)))
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .user_agent(session.user_agent().clone())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_keepalive(Duration::from_secs(30))
-        .tcp_user_timeout(DEAD_AFTER)
-        .tcp_nodelay(true);
-    let builder = match lane {
-        Lane::Small => builder,
-        Lane::Bulk => builder.http1_only(),
+/// Returns the root of the API of a registry.
+fn base(registry: &str, scheme: Scheme) -> Result<Url, Error> {
+    let host = match registry {
+        "docker.io" => "registry-1.docker.io",
+        other => other,
     };
-    builder.build().map_err(|source| {
+    let scheme = match scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    Url::parse(&format!("{scheme}://{host}/")).map_err(|source| {
         Error::new(
             ErrorKind::Settings,
-            "no connections can be made with these settings",
+            format!("`{registry}` is not the name of a registry"),
         )
         .caused_by(source)
     })

@@ -53,6 +53,15 @@ impl ProxyRules {
         })
     }
 
+    /// Returns the hosts of the proxies.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        [&self.http, &self.https]
+            .into_iter()
+            .flatten()
+            .filter_map(|url| url.host_str().map(str::to_owned))
+            .collect()
+    }
+
     /// Returns the proxy through which `url` is reached.
     pub(crate) fn proxy(&self, url: &Url) -> Option<Url> {
         let proxy = match url.scheme() {
@@ -105,19 +114,23 @@ impl Direct {
 }
 
 fn parse_proxy(name: &str, value: &str) -> Result<Url, Error> {
-    let parsed = if value.contains("://") {
+    let mut parsed = if value.contains("://") {
         Url::parse(value).ok()
     } else {
         Url::parse(&format!("http://{value}")).ok()
     };
+    // COMPAT(skopeo): to Go both are the same, and the proxy resolves the names.
+    if let Some(url) = parsed.as_ref().filter(|url| url.scheme() == "socks5") {
+        parsed = Url::parse(&url.as_str().replacen("socks5", "socks5h", 1)).ok();
+    }
     // The value can hold a password, so it is not shown.
     parsed
-        .filter(|url| matches!(url.scheme(), "http" | "https"))
+        .filter(|url| matches!(url.scheme(), "http" | "https" | "socks5h"))
         .filter(|url| url.host_str().is_some_and(|host| !host.is_empty()))
         .ok_or_else(|| {
             Error::new(
                 ErrorKind::Settings,
-                format!("the proxy in `{name}` is not an http or https address"),
+                format!("the proxy in `{name}` is not an http, https or socks5 address"),
             )
             .hint(format!("set `{name}` to `http://HOST:PORT`, or unset it"))
         })
@@ -223,11 +236,14 @@ mod tests {
 
     #[test]
     fn odd_proxies_are_refused_without_showing_them() {
-        let error = rules(&[("HTTPS_PROXY", "socks5://u:hunter2@x:1")]).unwrap_err();
+        let error = rules(&[("HTTPS_PROXY", "ftp://u:hunter2@x:1")]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Settings);
         assert!(!format!("{error:?}").contains("hunter2"));
         assert!(rules(&[("HTTP_PROXY", "http://")]).is_err());
         assert!(rules(&[("HTTP_PROXY", "")]).is_ok());
+        let socks = rules(&[("HTTPS_PROXY", "socks5://u:p@s.io:1")]).unwrap();
+        let proxy = socks.proxy(&Url::parse("https://a.io").unwrap());
+        assert_eq!(proxy.unwrap().as_str(), "socks5h://u:p@s.io:1");
         let all = rules(&[("HTTPS_PROXY", "p:1"), ("NO_PROXY", "*")]).unwrap();
         assert_eq!(all.proxy(&Url::parse("https://a.io").unwrap()), None);
     }

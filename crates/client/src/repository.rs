@@ -45,6 +45,16 @@ impl RepositoryClient {
         }
     }
 
+    /// Returns a client that gives up early, for places beside which there are others.
+    #[must_use]
+    pub fn hasty(&self) -> Self {
+        Self {
+            channel: self.channel.hasty(),
+            repository: self.repository.clone(),
+            access: self.access,
+        }
+    }
+
     /// Returns the repository.
     pub const fn repository(&self) -> &Repository {
         &self.repository

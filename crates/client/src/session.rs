@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dhow_config::{Credentials, EnvSnapshot};
+use dhow_config::{Config, Credentials, EnvSnapshot};
 use http::HeaderValue;
 
 use crate::auth::Account;
 use crate::host::{Host, HostKey};
 use crate::proxy::ProxyRules;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Timeouts};
 
 /// The state of all registries that this process talks to. Cheap to clone.
 #[derive(Clone)]
@@ -18,8 +18,9 @@ pub struct Session(Arc<Inner>);
 
 struct Inner {
     user_agent: HeaderValue,
-    environment: Arc<EnvSnapshot>,
+    config: Arc<Config>,
     retries: u32,
+    timeouts: Timeouts,
     proxies: Arc<ProxyRules>,
     hosts: Mutex<HashMap<HostKey, Arc<Host>>>,
     accounts: Mutex<Vec<Arc<Account>>>,
@@ -31,18 +32,21 @@ struct Inner {
 pub struct SessionOptions {
     /// The `User-Agent` of all requests.
     pub user_agent: String,
-    /// The environment: proxies, and where certificates are found.
-    pub environment: Arc<EnvSnapshot>,
+    /// The configuration: registries.conf, proxies, and where certificates are found.
+    pub config: Arc<Config>,
     /// How often one request is tried again after a transient fault.
     pub retries: u32,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
         Self {
             user_agent: concat!("dhow/", env!("CARGO_PKG_VERSION")).to_owned(),
-            environment: Arc::new(EnvSnapshot::default()),
+            config: Arc::new(Config::default()),
             retries: 4,
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -57,11 +61,12 @@ impl Session {
             Error::new(ErrorKind::Settings, "the user agent is not a header value")
                 .caused_by(source)
         })?;
-        let proxies = Arc::new(ProxyRules::new(&options.environment)?);
+        let proxies = Arc::new(ProxyRules::new(options.config.environment())?);
         Ok(Self(Arc::new(Inner {
             user_agent,
-            environment: options.environment,
+            config: options.config,
             retries: options.retries,
+            timeouts: options.timeouts,
             proxies,
             hosts: Mutex::default(),
             accounts: Mutex::default(),
@@ -74,7 +79,15 @@ impl Session {
     }
 
     pub(crate) fn environment(&self) -> &Arc<EnvSnapshot> {
-        &self.0.environment
+        self.0.config.environment()
+    }
+
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.0.config
+    }
+
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.0.timeouts
     }
 
     pub(crate) fn retries(&self) -> u32 {
@@ -90,7 +103,7 @@ impl Session {
         let mut hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         hosts
             .entry(key)
-            .or_insert_with_key(|key| Arc::new(Host::new(key.clone())))
+            .or_insert_with_key(|key| Arc::new(Host::new(key.clone(), self.proxies().hosts())))
             .clone()
     }
 

@@ -130,10 +130,13 @@ pub(crate) fn catalog(
         Ok(place) => place,
         Err(error) => return stream::iter([Err(error)]).boxed(),
     };
-    let channel = endpoint.catalog_channel(place.clone());
+    let endpoint = endpoint.clone();
     listed(Pages::new("/v2/_catalog".to_owned()), move |path| {
-        let (channel, place) = (channel.clone(), place.clone());
-        Box::pin(async move { catalog_page(&channel, &place, path).await })
+        let (endpoint, place) = (endpoint.clone(), place.clone());
+        Box::pin(async move {
+            let channel = endpoint.catalog_channel(place.clone()).await?;
+            catalog_page(&channel, &place, path).await
+        })
     })
 }
 

@@ -4,7 +4,6 @@
 //! certificate that is itself listed there is trusted too, also when it is marked as an authority,
 //! as `openssl req -x509` marks everything it makes.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -23,7 +22,9 @@ use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore,
     SignatureScheme,
 };
+use zeroize::Zeroizing;
 
+use crate::authorities;
 use crate::host::HostKey;
 use crate::{Error, ErrorKind};
 
@@ -38,6 +39,12 @@ pub(crate) struct Trust {
     pub(crate) looked_in: Vec<PathBuf>,
     /// The one that was found.
     pub(crate) dir: Option<PathBuf>,
+    /// The certificate authorities in it.
+    pub(crate) authorities: Vec<PathBuf>,
+    /// The client certificates in it.
+    pub(crate) identities: Vec<PathBuf>,
+    /// Where the system's authorities were read from; empty when nothing is verified.
+    pub(crate) system: Vec<PathBuf>,
 }
 
 /// Returns a configuration that reaches no https server: for clients that speak plain http.
@@ -61,8 +68,12 @@ pub(crate) fn load(
             .caused_by(source)
         })?;
     let builder = builder()?.dangerous();
+    let mut system = Vec::new();
     let builder = if key.verify {
-        builder.with_custom_certificate_verifier(Arc::new(Verifier::new(&certs.authorities)?))
+        let found = authorities::system(environment)?;
+        system = found.read_from;
+        let verifier = Verifier::new(found.certificates, &certs.authorities)?;
+        builder.with_custom_certificate_verifier(Arc::new(verifier))
     } else {
         builder.with_custom_certificate_verifier(Arc::new(NoVerifier(provider())))
     };
@@ -79,6 +90,13 @@ pub(crate) fn load(
     let trust = Trust {
         looked_in: certs.looked_in,
         dir: certs.dir,
+        authorities: certs.authorities,
+        identities: certs
+            .identities
+            .into_iter()
+            .map(|identity| identity.certificate)
+            .collect(),
+        system,
     };
     Ok((config, trust))
 }
@@ -105,13 +123,9 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn new(authorities: &[PathBuf]) -> Result<Self, Error> {
+    fn new(system: Vec<CertificateDer<'static>>, authorities: &[PathBuf]) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        for error in &system.errors {
-            tracing::debug!(%error, "certificates of the system cannot be read");
-        }
-        roots.add_parsable_certificates(system.certs);
+        roots.add_parsable_certificates(system);
         let mut listed = Vec::new();
         for path in authorities {
             listed.extend(read_certificates(path)?);
@@ -263,21 +277,56 @@ impl rustls::client::ResolvesClientCert for Identities {
 
 fn read_identity(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Error> {
     let chain = read_certificates(certificate)?;
-    let unusable = |source: Box<dyn StdError + Send + Sync>| {
-        Error::new(
+    if chain.is_empty() {
+        return Err(Error::new(
             ErrorKind::Settings,
             format!(
+                "`{}` holds no client certificate in PEM form",
+                certificate.display()
+            ),
+        ));
+    }
+    let key_der = read_key(key)?;
+    let identity = CertifiedKey::from_der(chain, key_der, &provider()).map_err(|source| {
+        let message = match source {
+            rustls::Error::InconsistentKeys(_) => format!(
+                "the key `{}` does not belong to the client certificate `{}`",
+                key.display(),
+                certificate.display()
+            ),
+            _ => format!(
                 "the client certificate `{}` with the key `{}` cannot be used",
                 certificate.display(),
                 key.display()
             ),
+        };
+        Error::new(ErrorKind::Settings, message).caused_by(source)
+    })?;
+    Ok(Arc::new(identity))
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let pem = Zeroizing::new(read(path)?);
+    let shown = path.display();
+    // PKCS#8 says so in its label (RFC 7468 §11), older keys in a header (RFC 1421 §4.6.1.1).
+    let text = String::from_utf8_lossy(&pem);
+    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(Error::new(
+            ErrorKind::Settings,
+            format!("the key `{shown}` is encrypted, and dhow cannot ask for its password"),
+        )
+        .hint(format!(
+            "decrypt it with `openssl pkey -in {shown} -out PLAIN.key`, and keep that file to \
+             yourself"
+        )));
+    }
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|source| {
+        Error::new(
+            ErrorKind::Settings,
+            format!("`{shown}` holds no private key in PEM form"),
         )
         .caused_by(source)
-    };
-    let key_der = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| unusable(e.into()))?;
-    let identity = CertifiedKey::from_der(chain, key_der, &provider())
-        .map_err(|source| unusable(source.into()))?;
-    Ok(Arc::new(identity))
+    })
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -306,25 +355,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     Ok(bytes)
-}
-
-/// Finds what TLS said in a chain of causes.
-pub(crate) fn find_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
-            return Some(found);
-        }
-        // The source of an io::Error is that of what it wraps, so it must be looked into.
-        let wrapped = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if let Some(found) = wrapped.and_then(|wrapped| find_error(wrapped)) {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// Returns what is wrong with a certificate, in words.

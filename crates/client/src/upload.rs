@@ -8,7 +8,6 @@
 //! ```
 
 use std::io;
-use std::time::Duration;
 
 use dhow_model::{Digest, Repository};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
@@ -24,10 +23,6 @@ use crate::{Access, Content, Error, ErrorKind, RepositoryClient, UploadMethod, U
 
 /// The size of a chunk, in bytes, for registries that refuse larger requests.
 const CHUNK: u64 = 16 * 1024 * 1024;
-/// How long an upload may neither take a byte nor answer.
-const STALL: Duration = Duration::from_mins(2);
-/// How long a registry may work on a blob whose last byte it has.
-const COMMIT: Duration = Duration::from_mins(10);
 
 const MIN_CHUNK: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
@@ -332,13 +327,19 @@ impl Upload {
         feed: &Feed,
         length: Option<u64>,
     ) -> Result<Answer, Error> {
+        let timeouts = *self.client.channel.session().timeouts();
         let end = length.map(|length| feed.taken() + length);
         let sending = self.client.channel.send(request);
         tokio::pin!(sending);
         let mut before = feed.taken();
         loop {
             let all_sent = feed.ended() || end.is_some_and(|end| feed.taken() >= end);
-            let patience = if all_sent { COMMIT } else { STALL };
+            let patience = if all_sent {
+                timeouts.commit
+            } else {
+                // Registries pause while they move what they have to their store.
+                timeouts.stall * 2
+            };
             match tokio::time::timeout(patience, &mut sending).await {
                 Ok(outcome) => return outcome,
                 Err(_) if feed.taken() > before => before = feed.taken(),

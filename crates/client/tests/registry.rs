@@ -15,9 +15,9 @@ use dhow_client::{
     Access, Content, Endpoint, EndpointOptions, ErrorKind, ManifestRef, RepositoryClient, Session,
     SessionOptions, UploadMethod, UploadStart,
 };
-use dhow_config::{CredentialSource, Credentials, EnvSnapshot, FoundCredentials, Secret};
+use dhow_config::{Config, CredentialSource, Credentials, FoundCredentials, Registries, Secret};
 use dhow_model::{Descriptor, MediaType, RawManifest, Repository, Tag};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 struct Registry {
     process: Child,
@@ -99,12 +99,15 @@ impl Registry {
 
     fn client(&self, path: &str, options: EndpointOptions, access: Access) -> RepositoryClient {
         let session = Session::new(SessionOptions {
-            environment: Arc::new(EnvSnapshot::default()),
+            config: Arc::new(Config::default().with_registries(Registries::default())),
             ..SessionOptions::default()
         });
         let name = format!("localhost:{}/{path}", self.port);
         Endpoint::new(&session.unwrap(), options)
             .repository(&Repository::parse(&name).unwrap(), access)
+            .now_or_never()
+            .unwrap()
+            .unwrap()
     }
 }
 
@@ -177,12 +180,11 @@ fn output(program: &str, arguments: &[&str]) -> Vec<u8> {
 
 fn options(credentials: Credentials, tls_verify: Option<bool>) -> EndpointOptions {
     EndpointOptions {
-        credentials: CredentialSource::Given(FoundCredentials {
+        tls_verify,
+        ..EndpointOptions::new(CredentialSource::Given(FoundCredentials {
             credentials,
             origin: "`--creds`".to_owned(),
-        }),
-        tls_verify,
-        cert_dir: None,
+        }))
     }
 }
 

@@ -34,6 +34,13 @@ impl Config {
         }
     }
 
+    /// Returns the same configuration with these settings of registries, whatever files say.
+    #[must_use]
+    pub fn with_registries(mut self, registries: Registries) -> Self {
+        self.registries = OnceLock::from(Arc::new(registries));
+        self
+    }
+
     /// Returns the environment of the process.
     pub const fn environment(&self) -> &Arc<EnvSnapshot> {
         &self.environment
@@ -42,6 +49,11 @@ impl Config {
     /// Returns the files that the command line names.
     pub const fn overrides(&self) -> &ConfigOverrides {
         &self.overrides
+    }
+
+    /// Returns registries.conf if it has been read.
+    pub fn loaded_registries(&self) -> Option<&Arc<Registries>> {
+        self.registries.get()
     }
 
     /// Returns registries.conf with its drop-ins. Reads files the first time.

@@ -62,13 +62,21 @@ impl Engine {
             // What cannot be made without its bytes is not refused by a dry run either.
             let made = assemble::preview(&tree, &plan, &configs).unwrap_or_default();
             let root = made.unwrap_or_else(|| root.descriptor());
-            return Ok(planned_report(root, images, summary));
+            let served_by = context.source.served_by();
+            return Ok(Report {
+                served_by,
+                ..planned_report(root, images, summary)
+            });
         }
+        let served_by = context.source.served_by();
         context.progress.event(&Event::Planned(Arc::new(summary)));
         announce_images(&context, &tree);
         let work = Work::new(context, tree, plan, configs);
         let outcome = run::tree(Arc::new(work)).await?;
-        Ok(report(&outcome, images))
+        Ok(Report {
+            served_by,
+            ..report(&outcome, images)
+        })
     }
 }
 
@@ -145,6 +153,7 @@ fn planned_report(root: Descriptor, images: usize, plan: PlanSummary) -> Report 
         sent: Tally::default(),
         reused: Tally::default(),
         mounted: Tally::default(),
+        served_by: None,
         plan: Some(plan),
     }
 }
@@ -167,6 +176,7 @@ fn report(outcome: &Outcome, images: usize) -> Report {
         sent: tally(&[How::Sent]),
         reused: tally(&[How::Present, How::Linked]),
         mounted: tally(&[How::Mounted]),
+        served_by: None,
         plan: None,
     }
 }

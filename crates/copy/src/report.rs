@@ -17,6 +17,9 @@ pub struct Report {
     pub reused: Tally,
     /// Blobs and bytes that the registry mounted from another repository.
     pub mounted: Tally,
+    /// Where the image was really read from, when that is not the place that was named: a mirror,
+    /// or what registries.conf puts in its stead.
+    pub served_by: Option<String>,
     /// The plan, when the copy was a dry run.
     pub plan: Option<PlanSummary>,
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dhow_codec::{Expectation, gzip, verify};
@@ -92,7 +93,11 @@ impl Context {
         let fault = Fault::default();
         let read = |error| {
             let step = format!("read the blob `{}`", planned.blob.digest);
-            Error::source(&self.source.location(), &step, error)
+            Error::source(
+                &self.source.location(),
+                &step,
+                self.elsewhere(error, attempt),
+            )
         };
         let blob = self
             .source
@@ -129,6 +134,15 @@ impl Context {
                 None => fail(error),
             }
         })
+    }
+
+    /// Says of wrong content that it is worth another try, while there are other places to ask.
+    fn elsewhere(&self, error: dhow_transport::Error, attempt: u32) -> dhow_transport::Error {
+        let wrong = matches!(error.kind(), Kind::DigestMismatch | Kind::SizeMismatch);
+        if wrong && attempt < u32::from(self.source.caps().places.get()) {
+            return error.retryable(Some(Duration::ZERO));
+        }
+        error
     }
 
     /// Counts, verifies where nobody else does, and remembers what the source did wrong.

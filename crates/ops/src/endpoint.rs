@@ -62,6 +62,7 @@ impl EndpointOptions {
     pub(crate) fn parts(&self, session: &Session) -> Parts {
         let options = dhow_client::EndpointOptions {
             credentials: self.source(session),
+            mirror_credentials: self.mirror_source(session),
             tls_verify: self.tls_verify,
             cert_dir: self.cert_dir.clone(),
         };
@@ -72,6 +73,22 @@ impl EndpointOptions {
         }
     }
 
+    /// Returns the credentials for mirrors on other hosts: what was given on the command line is
+    /// for the registry named there.
+    fn mirror_source(&self, session: &Session) -> CredentialSource {
+        match &self.credentials {
+            CredentialsOption::Anonymous => self.source(session),
+            _ => self.files(session),
+        }
+    }
+
+    fn files(&self, session: &Session) -> CredentialSource {
+        CredentialSource::Files(AuthFiles::new(
+            session.config.environment(),
+            self.authfile.as_deref(),
+        ))
+    }
+
     fn source(&self, session: &Session) -> CredentialSource {
         let given = |credentials, origin: &str| {
             CredentialSource::Given(FoundCredentials {
@@ -80,10 +97,7 @@ impl EndpointOptions {
             })
         };
         match &self.credentials {
-            CredentialsOption::FromFiles => CredentialSource::Files(AuthFiles::new(
-                &session.environment,
-                self.authfile.as_deref(),
-            )),
+            CredentialsOption::FromFiles => self.files(session),
             CredentialsOption::Anonymous => given(Credentials::Anonymous, "`--no-creds` was given"),
             CredentialsOption::Basic {
                 username,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dhow_config::{EnvSnapshot, Policy};
+use dhow_config::{Config, Policy};
 use dhow_copy::Engine;
 use dhow_model::PlatformWish;
 use dhow_transport::Location;
@@ -14,7 +14,7 @@ use crate::{Error, ImageName};
 /// Connections, tokens, policy and the platform that images are chosen for.
 #[derive(Clone, Debug)]
 pub struct Session {
-    pub(crate) environment: Arc<EnvSnapshot>,
+    pub(crate) config: Arc<Config>,
     pub(crate) client: dhow_client::Session,
     pub(crate) tmp: PathBuf,
     pub(crate) policy: PolicyOption,
@@ -24,8 +24,8 @@ pub struct Session {
 /// What a [`Session`] is made from.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
-    /// The environment of the process.
-    pub environment: Arc<EnvSnapshot>,
+    /// The environment of the process, and where configuration is.
+    pub config: Arc<Config>,
     /// The `User-Agent` of all requests.
     pub user_agent: String,
     /// Where big temporary files go.
@@ -52,11 +52,11 @@ impl Session {
     pub fn new(options: SessionOptions) -> Result<Self, Error> {
         let client = dhow_client::Session::new(dhow_client::SessionOptions {
             user_agent: options.user_agent,
-            environment: Arc::clone(&options.environment),
+            config: Arc::clone(&options.config),
             ..dhow_client::SessionOptions::default()
         })?;
         Ok(Self {
-            environment: options.environment,
+            config: options.config,
             client,
             tmp: options.tmp,
             policy: options.policy,
@@ -77,8 +77,8 @@ impl Session {
 
     pub(crate) fn engine(&self) -> Result<Engine, Error> {
         let policy = match &self.policy {
-            PolicyOption::Default => Policy::load(&self.environment, None)?,
-            PolicyOption::File(path) => Policy::load(&self.environment, Some(path))?,
+            PolicyOption::Default => Policy::load(self.config.environment(), None)?,
+            PolicyOption::File(path) => Policy::load(self.config.environment(), Some(path))?,
             PolicyOption::AcceptAnything => Policy::accept_all(),
         };
         Ok(Engine::new(Admission::new(policy)))

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dhow_config::EnvSnapshot;
+use dhow_config::{Config, Registries};
 use dhow_model::{ManifestKind, MediaType, PlatformWish};
 use dhow_ops::{
     CopyOptions, CopyRequest, DeleteRequest, EndpointOptions, Error, Event, Format, ImageName,
@@ -25,7 +25,7 @@ impl Progress for Silent {
 
 fn session(policy: PolicyOption) -> Session {
     Session::new(SessionOptions {
-        environment: Arc::new(EnvSnapshot::default()),
+        config: Arc::new(Config::default().with_registries(Registries::default())),
         user_agent: "test".to_owned(),
         tmp: std::env::temp_dir(),
         policy,

@@ -122,6 +122,7 @@ impl Memory {
             source_caps: SourceCaps {
                 ranges: true,
                 concurrency: CONCURRENCY,
+                places: NonZeroU16::MIN,
             },
             sink_caps: SinkCaps {
                 manifests: Vec::new(),

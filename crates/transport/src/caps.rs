@@ -11,6 +11,8 @@ pub struct SourceCaps {
     pub ranges: bool,
     /// How many blobs may be read at once.
     pub concurrency: NonZeroU16,
+    /// How many places hold the blobs: a blob that is asked for again comes from the next of them.
+    pub places: NonZeroU16,
 }
 
 /// What a sink takes.

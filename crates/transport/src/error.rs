@@ -131,6 +131,13 @@ impl Error {
         self
     }
 
+    /// Adds a fact to the message.
+    #[must_use]
+    pub fn noted(mut self, note: &str) -> Self {
+        self.0.message = format!("{} ({note})", self.0.message);
+        self
+    }
+
     /// Adds what the user can do about it: an action, lower case.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -73,6 +73,12 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// Returns what this source can do.
     fn caps(&self) -> SourceCaps;
 
+    /// Returns where the image is really read from, when that is not the location itself: a mirror,
+    /// or the place that the settings put in its stead. Known once the root was asked for.
+    fn served_by(&self) -> Option<String> {
+        None
+    }
+
     /// Returns what the location names: bytes as stored, digest verified.
     async fn root(&self) -> Result<RawManifest>;
 

@@ -285,6 +285,7 @@ impl Source for OciSource {
         SourceCaps {
             ranges: true,
             concurrency: CONCURRENCY,
+            places: NonZeroU16::MIN,
         }
     }
 

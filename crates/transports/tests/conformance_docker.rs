@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
-use dhow_config::{AuthFiles, CredentialSource, EnvSnapshot};
+use dhow_config::{AuthFiles, CredentialSource, EnvSnapshot, Registries};
 use dhow_server::{Config, Server, StoreConfig};
 use dhow_testkit::conformance::Place;
 use dhow_transport::{Location, Transport as _};
@@ -67,13 +67,16 @@ fn registry() -> Option<(Registry, u16)> {
 
 fn endpoint() -> Endpoint {
     let session = Session::new(SessionOptions {
+        config: Arc::new(dhow_config::Config::default().with_registries(Registries::default())),
         retries: 0,
         ..SessionOptions::default()
     });
     let options = EndpointOptions {
-        credentials: CredentialSource::Files(AuthFiles::new(&EnvSnapshot::default(), None)),
         tls_verify: Some(false),
-        cert_dir: None,
+        ..EndpointOptions::new(CredentialSource::Files(AuthFiles::new(
+            &EnvSnapshot::default(),
+            None,
+        )))
     };
     Endpoint::new(&session.expect("the options are right"), options)
 }

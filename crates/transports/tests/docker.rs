@@ -22,12 +22,11 @@ fn docker() -> Docker {
     Docker::new(Endpoint::new(
         &session,
         EndpointOptions {
-            credentials: CredentialSource::Given(FoundCredentials {
+            tls_verify: Some(false),
+            ..EndpointOptions::new(CredentialSource::Given(FoundCredentials {
                 credentials: Credentials::Anonymous,
                 origin: "`--no-creds`".to_owned(),
-            }),
-            tls_verify: Some(false),
-            cert_dir: None,
+            }))
         },
     ))
 }

@@ -7,9 +7,11 @@ use dhow_transports::{Parts, Transports, standard};
 fn transports() -> Transports {
     let session = Session::new(SessionOptions::default()).expect("the options are right");
     let options = EndpointOptions {
-        credentials: CredentialSource::Files(AuthFiles::new(&EnvSnapshot::default(), None)),
         tls_verify: None,
-        cert_dir: None,
+        ..EndpointOptions::new(CredentialSource::Files(AuthFiles::new(
+            &EnvSnapshot::default(),
+            None,
+        )))
     };
     standard(&Parts {
         endpoint: Endpoint::new(&session, options),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use dhow_config::ConfigOverrides;
 use dhow_model::PlatformWish;
 use dhow_ops::{PolicyOption, host_platform};
 
@@ -31,6 +32,12 @@ pub(crate) struct GlobalOptions {
     /// Accept every image, whatever the policy file says
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
     insecure_policy: bool,
+    /// Main file of the registries' settings [default: ~/.config/containers/registries.conf, then /etc/containers/registries.conf]
+    #[arg(long, global = true, value_name = "PATH")]
+    registries_conf: Option<PathBuf>,
+    /// Directory of signature storage settings [default: ~/.config/containers/registries.d, then /etc/containers/registries.d]
+    #[arg(long = "registries.d", global = true, value_name = "DIR")]
+    registries_d: Option<PathBuf>,
     /// Give up after this time, such as 30s or 5m [default: never]
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) command_timeout: Option<Duration>,
@@ -81,6 +88,13 @@ impl GlobalOptions {
             (_, true) => PolicyOption::AcceptAnything,
             (Some(path), false) => PolicyOption::File(path.clone()),
             (None, false) => PolicyOption::Default,
+        }
+    }
+
+    pub(crate) fn config_overrides(&self) -> ConfigOverrides {
+        ConfigOverrides {
+            registries_conf: self.registries_conf.clone(),
+            registries_d: self.registries_d.clone(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use dhow_ops::{CopyReport, CopyRequest, PlanSummary, Tally};
+use dhow_ops::{CopyReport, CopyRequest, PlanSummary, Report, Tally};
 use serde_json::{Value, json};
 
 use super::size;
@@ -31,8 +31,9 @@ pub(crate) fn text(request: &CopyRequest, copied: &CopyReport) {
         count => format!("{count} images, "),
     };
     streams::eprint(&format!(
-        "copied {}\n    to {}\ndigest {}\n{images}{}, {}\n",
+        "copied {}\n{}    to {}\ndigest {}\n{images}{}, {}\n",
         request.source.name,
+        served_by(report),
         request.destination.name,
         report.digest,
         if parts.is_empty() {
@@ -42,6 +43,12 @@ pub(crate) fn text(request: &CopyRequest, copied: &CopyReport) {
         },
         size::time(copied.elapsed),
     ));
+}
+
+/// Says where the image was really read from, when the name does not.
+fn served_by(report: &Report) -> String {
+    let place = report.served_by.as_deref();
+    place.map_or_else(String::new, |place| format!("  from {place}\n"))
 }
 
 /// Writes a plan on stdout.
@@ -103,6 +110,7 @@ pub(crate) fn json(request: &CopyRequest, copied: &CopyReport) -> Result<(), Fai
         "sent": tally(&report.sent),
         "reused": tally(&report.reused),
         "mounted": tally(&report.mounted),
+        "servedBy": report.served_by,
         "seconds": copied.elapsed.as_secs_f64(),
     });
     if let (Some(plan), Some(fields)) = (&report.plan, object.as_object_mut()) {

@@ -1,6 +1,6 @@
 //! One exchange with a server: http or https, redirects, and the connection itself.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderName, HeaderValue, Method};
@@ -16,10 +16,6 @@ use crate::{Error, ErrorKind};
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 10;
-/// How long a server may think before it begins to answer a read.
-const READ_TIMEOUT: Duration = Duration::from_mins(1);
-/// The same for a write: registries check and move whole blobs before they answer.
-const WRITE_TIMEOUT: Duration = Duration::from_mins(10);
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
@@ -100,6 +96,11 @@ impl Channel {
         };
         let answer = self.follow(request, url, &origin, authorization).await?;
         answer.log_warnings(self.session());
+        let host = &self.0.host;
+        if answer.at_origin() {
+            host.pace()
+                .learn(host.registry(), answer.status(), answer.headers());
+        }
         Ok(answer)
     }
 
@@ -123,7 +124,8 @@ impl Channel {
                 .get(LOCATION)
                 .filter(|_| redirects)
                 .and_then(|value| value.to_str().ok().map(str::to_owned));
-            let answer = Answer::new(response, url.clone(), at_origin);
+            let stall = self.session().timeouts().stall;
+            let answer = Answer::new(response, url.clone(), at_origin, stall);
             let Some(location) = location else {
                 return Ok(answer);
             };
@@ -164,10 +166,11 @@ impl Channel {
         if let Some(value) = authorization {
             sent.headers_mut().insert(AUTHORIZATION, value.clone());
         }
+        let timeouts = self.session().timeouts();
         let timeout = match request.method {
-            Method::GET | Method::HEAD => Some(READ_TIMEOUT),
+            Method::GET | Method::HEAD => Some(self.answer_timeout()),
             // The body's own watch sees to the others.
-            _ if request.body.is_replayable() => Some(WRITE_TIMEOUT),
+            _ if request.body.is_replayable() => Some(timeouts.commit),
             _ => None,
         };
         *sent.body_mut() = request.body.take();

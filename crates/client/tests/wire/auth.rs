@@ -186,8 +186,11 @@ async fn tokens_are_kept_by_repository_and_by_credentials() {
         (basic(), "c/d"),
         (Credentials::Anonymous, "a/b"),
     ] {
-        let client =
-            endpoint(&session, credentials).repository(&repository(&server, path), Access::Pull);
+        let client = reach(
+            &endpoint(&session, credentials),
+            &repository(&server, path),
+            Access::Pull,
+        );
         fetch(&client).await.unwrap();
     }
     let lines = server.lines();
@@ -207,10 +210,14 @@ async fn a_repository_may_ask_where_the_registry_did_not() {
     .await;
     let session = session();
     let endpoint = endpoint(&session, basic());
-    fetch(&endpoint.repository(&repository(&server, "open"), Access::Pull))
-        .await
-        .unwrap();
-    fetch(&endpoint.repository(&repository(&server, "a/b"), Access::Pull))
+    fetch(&reach(
+        &endpoint,
+        &repository(&server, "open"),
+        Access::Pull,
+    ))
+    .await
+    .unwrap();
+    fetch(&reach(&endpoint, &repository(&server, "a/b"), Access::Pull))
         .await
         .unwrap();
 }

@@ -16,21 +16,27 @@ use bytes::Bytes;
 use dhow_client::{
     Access, BlobStream, Endpoint, EndpointOptions, Error, RepositoryClient, Session, SessionOptions,
 };
-use dhow_config::{CredentialSource, Credentials, EnvSnapshot, FoundCredentials, Secret};
+use dhow_config::{Config, CredentialSource, Credentials, FoundCredentials, Registries, Secret};
 use dhow_model::{Descriptor, MediaType, RawManifest, Repository};
 use dhow_testkit::scripted::ScriptedServer;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 /// Secrets that must never be seen outside an `Authorization` header or a form.
 pub(crate) const PASSWORD: &str = "canary-password";
 pub(crate) const IDENTITY: &str = "canary-identity";
 pub(crate) const TOKEN: &str = "canary-token";
 
+/// Settings that do not depend on the machine.
+pub(crate) fn config() -> Config {
+    Config::default().with_registries(Registries::default())
+}
+
 pub(crate) fn session() -> Session {
     Session::new(SessionOptions {
         user_agent: "dhow/test".to_owned(),
-        environment: Arc::new(EnvSnapshot::default()),
+        config: Arc::new(config()),
         retries: 3,
+        ..SessionOptions::default()
     })
     .unwrap()
 }
@@ -42,16 +48,19 @@ pub(crate) fn basic() -> Credentials {
     }
 }
 
+fn given(credentials: Credentials) -> CredentialSource {
+    CredentialSource::Given(FoundCredentials {
+        credentials,
+        origin: "`--creds`".to_owned(),
+    })
+}
+
 pub(crate) fn endpoint(session: &Session, credentials: Credentials) -> Endpoint {
     Endpoint::new(
         session,
         EndpointOptions {
-            credentials: CredentialSource::Given(FoundCredentials {
-                credentials,
-                origin: "`--creds`".to_owned(),
-            }),
             tls_verify: Some(false),
-            cert_dir: None,
+            ..EndpointOptions::new(given(credentials))
         },
     )
 }
@@ -66,7 +75,21 @@ pub(crate) fn client(
     credentials: Credentials,
     access: Access,
 ) -> RepositoryClient {
-    endpoint(&session(), credentials).repository(&repository(server, "a/b"), access)
+    reach(
+        &endpoint(&session(), credentials),
+        &repository(server, "a/b"),
+        access,
+    )
+}
+
+/// Returns a client of a repository. No file is read for it, so that nothing is waited for.
+pub(crate) fn reach(
+    endpoint: &Endpoint,
+    repository: &Repository,
+    access: Access,
+) -> RepositoryClient {
+    let reaching = endpoint.repository(repository, access).now_or_never();
+    reaching.unwrap().unwrap()
 }
 
 pub(crate) fn anonymous(server: &ScriptedServer) -> RepositoryClient {

@@ -134,15 +134,14 @@ async fn plain_http_is_never_tried_while_certificates_are_verified() {
     let server = ScriptedServer::start(|seen, _| good(&seen.path)).await;
     for tls_verify in [None, Some(true)] {
         let options = EndpointOptions {
-            credentials: CredentialSource::Given(FoundCredentials {
+            tls_verify,
+            ..EndpointOptions::new(CredentialSource::Given(FoundCredentials {
                 credentials: Credentials::Anonymous,
                 origin: String::new(),
-            }),
-            tls_verify,
-            cert_dir: None,
+            }))
         };
-        let client = Endpoint::new(&session(), options)
-            .repository(&repository(&server, "a/b"), Access::Pull);
+        let endpoint = Endpoint::new(&session(), options);
+        let client = reach(&endpoint, &repository(&server, "a/b"), Access::Pull);
         let error = client
             .manifest(&ManifestRef::Tag(Tag::latest()))
             .await

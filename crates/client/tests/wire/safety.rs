@@ -151,11 +151,21 @@ async fn a_proxy_gets_its_own_password_and_no_more() {
         .variables
         .insert("HTTP_PROXY".to_owned(), address);
     let session = dhow_client::Session::new(dhow_client::SessionOptions {
-        environment: Arc::new(environment),
+        config: Arc::new(
+            Config::new(
+                Arc::new(environment),
+                dhow_config::ConfigOverrides::default(),
+            )
+            .with_registries(Registries::default()),
+        ),
         ..dhow_client::SessionOptions::default()
     });
     let repository = dhow_model::Repository::parse("registry.invalid/a/b").unwrap();
-    let client = endpoint(&session.unwrap(), basic()).repository(&repository, Access::Pull);
+    let client = reach(
+        &endpoint(&session.unwrap(), basic()),
+        &repository,
+        Access::Pull,
+    );
     client
         .manifest(&ManifestRef::Tag(Tag::latest()))
         .await

@@ -11,7 +11,7 @@ use dhow_transport::{
     Transport,
 };
 use futures_core::stream::BoxStream;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryFutureExt as _};
 
 use super::error::convert;
 use super::sink::DockerSink;
@@ -152,17 +152,24 @@ impl Location for DockerLocation {
     }
 
     async fn source(&self) -> Result<Arc<dyn Source>> {
-        let Some(manifest) = self.manifest() else {
+        if self.manifest().is_none() {
             return Err(Error::unsupported(
                 "Docker reference without a tag or digest cannot be read",
             ));
-        };
-        let client = self.endpoint.repository(self.repository(), Access::Pull);
-        Ok(Arc::new(DockerSource::new(self.clone(), client, manifest)))
+        }
+        let places = self.endpoint.places(&self.reference).await;
+        Ok(Arc::new(DockerSource::new(
+            self.clone(),
+            places.map_err(convert)?,
+        )))
     }
 
     async fn sink(&self) -> Result<Arc<dyn Sink>> {
-        let client = self.endpoint.repository(self.repository(), Access::Push);
+        let client = self
+            .endpoint
+            .repository(self.repository(), Access::Push)
+            .await
+            .map_err(convert)?;
         Ok(Arc::new(DockerSink::new(self.clone(), client)))
     }
 
@@ -184,10 +191,10 @@ impl Catalog for DockerLocation {
             );
             return futures_util::stream::iter([Err(error)]).boxed();
         }
+        // COMPAT(skopeo): tags are those of the place itself, never of a mirror.
         let client = self.endpoint.repository(self.repository(), Access::Pull);
-        client
-            .tags()
-            .map(|tag| tag.map(|tag| tag.to_string()).map_err(convert))
+        let tags = client.map_ok(|client| client.tags()).try_flatten_stream();
+        tags.map(|tag| tag.map(|tag| tag.to_string()).map_err(convert))
             .boxed()
     }
 
@@ -198,7 +205,11 @@ impl Catalog for DockerLocation {
                 "Docker reference without a tag or digest cannot be deleted",
             ));
         };
-        let client = self.endpoint.repository(self.repository(), Access::Delete);
+        let client = self
+            .endpoint
+            .repository(self.repository(), Access::Delete)
+            .await
+            .map_err(convert)?;
         // COMPAT(skopeo): the digest of what the registry serves is deleted, with all its tags.
         let found = client.manifest(&manifest).await.map_err(|error| {
             let missing = error.kind() == ErrorKind::NotFound;

@@ -1,11 +1,18 @@
-//! Reading images from registries.
+//! Reading images from registries: from the first place that has the image, mirrors before the
+//! registry itself.
+//!
+//! The place that gave the manifest gives the blobs. A blob that it does not give, or that is asked
+//! for again because it was not what it should be, comes from the next place: blobs are named by
+//! their digest, so that it does not matter who has them.
 
+use std::collections::HashMap;
 use std::num::NonZeroU16;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use dhow_client::{ManifestRef, RepositoryClient};
+use dhow_client::{ManifestRef, Place, RepositoryClient};
 use dhow_model::{Descriptor, Digest, RawManifest};
-use dhow_transport::{Blob, ByteRange, Location, Result, Source, SourceCaps};
+use dhow_transport::{Blob, ByteRange, Error, Kind, Location, Result, Source, SourceCaps};
 use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
 
@@ -19,24 +26,134 @@ const CONCURRENCY: NonZeroU16 = NonZeroU16::new(6).expect("6 is not 0");
 #[derive(Debug)]
 pub(super) struct DockerSource {
     location: DockerLocation,
-    client: RepositoryClient,
-    reference: ManifestRef,
+    /// Never empty; the last is the registry itself.
+    places: Vec<Place>,
+    /// The place that serves the image, once one has shown that it has it.
+    chosen: OnceLock<usize>,
+    /// Held by the request that chooses.
+    choosing: tokio::sync::Mutex<()>,
     /// A tag can move: what it named first is what this source reads.
     root: OnceCell<RawManifest>,
+    /// How often each blob was asked for.
+    asked: Mutex<HashMap<Digest, usize>>,
 }
 
 impl DockerSource {
-    pub(super) fn new(
-        location: DockerLocation,
-        client: RepositoryClient,
-        reference: ManifestRef,
-    ) -> Self {
+    pub(super) fn new(location: DockerLocation, places: Vec<Place>) -> Self {
         Self {
             location,
-            client,
-            reference,
+            places,
+            chosen: OnceLock::new(),
+            choosing: tokio::sync::Mutex::new(()),
             root: OnceCell::new(),
+            asked: Mutex::default(),
         }
+    }
+
+    /// Asks the place that serves the image. The first time, all places in their order, until one
+    /// has what is asked for.
+    async fn ask<T, F>(
+        &self,
+        question: impl Fn(RepositoryClient, ManifestRef) -> F + Send + Sync,
+    ) -> Result<Option<T>>
+    where
+        T: Send,
+        F: Future<Output = Result<Option<T>, dhow_client::Error>> + Send,
+    {
+        let _guard = match self.chosen.get() {
+            Some(_) => None,
+            None => Some(self.choosing.lock().await),
+        };
+        if let Some(&at) = self.chosen.get() {
+            let place = &self.places[at];
+            return question(place.client.clone(), place.manifest.clone())
+                .await
+                .map_err(convert);
+        }
+        let (last, before) = match self.places.split_last() {
+            Some((last, before)) => (last, before),
+            None => return Err(bug("an image has no place to be read from")),
+        };
+        let mut skipped = Vec::new();
+        for (at, place) in before.iter().enumerate() {
+            let why = match question(place.client.hasty(), place.manifest.clone()).await {
+                Ok(Some(answer)) => {
+                    self.choose(at);
+                    return Ok(Some(answer));
+                }
+                Ok(None) => "it does not have the image".to_owned(),
+                Err(error) => one_line(&error),
+            };
+            let mirror = place.client.repository();
+            tracing::warn!(%mirror, why, "mirror skipped");
+            skipped.push(format!("`{mirror}`: {why}"));
+        }
+        match question(last.client.clone(), last.manifest.clone()).await {
+            Ok(answer) => {
+                if answer.is_some() {
+                    self.choose(self.places.len() - 1);
+                }
+                Ok(answer)
+            }
+            Err(error) => Err(with_mirrors(convert(error), &skipped)),
+        }
+    }
+
+    fn choose(&self, at: usize) {
+        let place = &self.places[at];
+        tracing::debug!(
+            repository = %place.client.repository(),
+            mirror = place.mirror,
+            "serves the image"
+        );
+        self.chosen.get_or_init(|| at);
+    }
+
+    /// Asks the places one after the other for something that is named by its digest, and for that
+    /// reason the same everywhere.
+    async fn anywhere<T, F>(
+        &self,
+        digest: &Digest,
+        question: impl Fn(RepositoryClient) -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T, dhow_client::Error>> + Send,
+    {
+        let places = self.places_of(digest);
+        let Some((last, before)) = places.split_last() else {
+            return Err(bug("an image has no place to be read from"));
+        };
+        let mut skipped = Vec::new();
+        for client in before {
+            match question(client.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    let (why, place) = (one_line(&error), client.repository());
+                    tracing::warn!(%place, %digest, why, "asking elsewhere");
+                    skipped.push(format!("`{place}`: {why}"));
+                }
+            }
+        }
+        let answer = question(last.clone()).await;
+        answer.map_err(|error| with_mirrors(convert(error), &skipped))
+    }
+
+    /// Returns the places to ask for a blob, in order: the one that serves the image first; after
+    /// it has given the blob wrong, the others first.
+    fn places_of(&self, digest: &Digest) -> Vec<RepositoryClient> {
+        let first = self.chosen.get().copied().unwrap_or_default();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = asked.entry(*digest).or_default();
+        let turn = *times % self.places.len();
+        *times += 1;
+        let mut places: Vec<_> = self.places[first..]
+            .iter()
+            .chain(&self.places[..first])
+            .map(|place| place.client.clone())
+            .collect();
+        places.rotate_left(turn);
+        places
     }
 }
 
@@ -50,25 +167,36 @@ impl Source for DockerSource {
         SourceCaps {
             ranges: true,
             concurrency: CONCURRENCY,
+            places: u16::try_from(self.places.len())
+                .ok()
+                .and_then(NonZeroU16::new)
+                .unwrap_or(NonZeroU16::MIN),
         }
+    }
+
+    fn served_by(&self) -> Option<String> {
+        let repository = self.places.get(*self.chosen.get()?)?.client.repository();
+        (repository != self.location.repository()).then(|| repository.to_string())
     }
 
     async fn root(&self) -> Result<RawManifest> {
-        let fetched = self
-            .root
-            .get_or_try_init(|| self.client.manifest(&self.reference))
-            .await;
-        fetched.cloned().map_err(convert)
+        let fetching = self.root.get_or_try_init(|| async {
+            let asked = self
+                .ask(|client, manifest| async move { client.manifest(&manifest).await.map(Some) });
+            asked.await?.ok_or_else(|| bug("an answer was lost"))
+        });
+        fetching.await.cloned()
     }
 
     async fn root_digest(&self) -> Result<Digest> {
-        if let ManifestRef::Digest(digest) = self.reference {
+        if let Some(digest) = self.location.reference.digest {
             return Ok(digest);
         }
         if self.root.get().is_none() {
-            let head = self.client.head_manifest(&self.reference).await;
+            let asked =
+                self.ask(|client, manifest| async move { client.head_manifest(&manifest).await });
             // A registry that does not say the digest has to send the manifest.
-            if let Some(digest) = head.map_err(convert)?.and_then(|head| head.digest) {
+            if let Some(digest) = asked.await?.and_then(|head| head.digest) {
                 return Ok(digest);
             }
         }
@@ -79,10 +207,12 @@ impl Source for DockerSource {
         if let Some(root) = self.root.get().filter(|root| root.digest() == *digest) {
             return Ok(root.clone());
         }
-        self.client
-            .manifest(&ManifestRef::Digest(*digest))
-            .await
-            .map_err(convert)
+        let reference = ManifestRef::Digest(*digest);
+        self.anywhere(digest, |client| {
+            let reference = reference.clone();
+            async move { client.manifest(&reference).await }
+        })
+        .await
     }
 
     async fn blob(&self, blob: &Descriptor, range: ByteRange) -> Result<Blob> {
@@ -90,7 +220,12 @@ impl Source for DockerSource {
             ByteRange::All => 0,
             ByteRange::From(offset) => offset,
         };
-        let stream = self.client.blob(blob, offset).await.map_err(convert)?;
+        let stream = self
+            .anywhere(&blob.digest, |client| {
+                let blob = blob.clone();
+                async move { client.blob(&blob, offset).await }
+            })
+            .await?;
         Ok(Blob::from_stream(
             stream.size,
             stream.bytes.map(|piece| piece.map_err(into_io)).boxed(),
@@ -98,6 +233,37 @@ impl Source for DockerSource {
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        self.client.referrers(subject, None).await.map_err(convert)
+        let asked = self.ask(|client, _| {
+            let subject = *subject;
+            async move { client.referrers(&subject, None).await.map(Some) }
+        });
+        Ok(asked.await?.unwrap_or_default())
     }
+}
+
+fn bug(what: &str) -> Error {
+    Error::new(Kind::Bug, what)
+}
+
+/// Adds what the other places said.
+fn with_mirrors(error: Error, skipped: &[String]) -> Error {
+    if skipped.is_empty() {
+        return error;
+    }
+    let error = match error.hint_text() {
+        Some(_) => error,
+        None => error.hint("look at the mirrors in registries.conf with `dhow doctor`"),
+    };
+    error.noted(&format!("and from elsewhere: {}", skipped.join("; ")))
+}
+
+fn one_line(error: &dhow_client::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
