@@ -9,7 +9,7 @@ use url::Url;
 use crate::body::Download;
 use crate::channel::Channel;
 use crate::endpoint::anonymous;
-use crate::host::{HostKey, NamedBy};
+use crate::host::HostKey;
 use crate::origin;
 use crate::{Error, ErrorKind, RepositoryClient};
 
@@ -89,15 +89,11 @@ impl RepositoryClient {
         address: &Url,
         offset: u64,
     ) -> Result<Option<BlobStream>, Error> {
-        let host = self.channel.host();
         let key = HostKey {
             registry: crate::fault::authority(address),
             verify: true,
             cert_dir: None,
-            named_by: Some(NamedBy {
-                registry: host.registry().to_owned(),
-                private: host.guard().is_private(),
-            }),
+            named_by: Some(self.channel.host().registry().to_owned()),
         };
         let channel = Channel::new(
             self.channel.session(),

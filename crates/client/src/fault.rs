@@ -88,7 +88,8 @@ pub(crate) fn may_be_plain(error: &reqwest::Error) -> bool {
     }
 }
 
-fn tls_fault(error: &rustls::Error, authority: &str, host: &Host) -> Error {
+/// Returns the error for what TLS says.
+pub(crate) fn tls_fault(error: &rustls::Error, authority: &str, host: &Host) -> Error {
     match error {
         rustls::Error::InvalidCertificate(wrong) => {
             let fault = Error::new(

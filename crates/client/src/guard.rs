@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The registry's own host is never judged: the user named it. What a proxy resolves cannot be
-//! judged here; a registry that is reached through a proxy counts as public.
+//! judged here; a registry that is reached through a proxy counts as public. So does, wherever it
+//! is, a registry on whose behalf an image names a host: anybody may have written the image.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -28,8 +29,8 @@ use crate::zone::Zone;
 pub(crate) struct Guard(Arc<Inner>);
 
 struct Inner {
-    /// The registry, as messages name it.
-    registry: String,
+    /// Who leads somewhere, for messages.
+    leader: String,
     /// The host of the registry itself, as URLs have it.
     own: String,
     /// Hosts that the user named as proxies.
@@ -41,7 +42,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Forbidden {
     host: String,
-    registry: String,
+    leader: String,
     zone: Zone,
 }
 
@@ -59,7 +60,7 @@ impl Guard {
             _ => UNKNOWN,
         };
         Self(Arc::new(Inner {
-            registry: registry.to_owned(),
+            leader: format!("registry `{registry}`"),
             own: own.to_owned(),
             proxies,
             zone: AtomicU8::new(zone),
@@ -67,13 +68,12 @@ impl Guard {
     }
 
     /// Returns the guard of a host that an image names, on behalf of a registry.
-    pub(crate) fn elsewhere(registry: &str, private: bool, proxies: Vec<String>) -> Self {
-        let zone = if private { PRIVATE } else { PUBLIC };
+    pub(crate) fn elsewhere(registry: &str, proxies: Vec<String>) -> Self {
         Self(Arc::new(Inner {
-            registry: registry.to_owned(),
+            leader: format!("an image of `{registry}`"),
             own: String::new(),
             proxies,
-            zone: AtomicU8::new(zone),
+            zone: AtomicU8::new(PUBLIC),
         }))
     }
 
@@ -123,7 +123,7 @@ impl Inner {
     fn forbidden(&self, host: &str, zone: Zone) -> Forbidden {
         Forbidden {
             host: host.to_owned(),
-            registry: self.registry.clone(),
+            leader: self.leader.clone(),
             zone,
         }
     }
@@ -181,12 +181,13 @@ impl Forbidden {
     pub(crate) fn hint(&self) -> String {
         match self.zone {
             Zone::Link => format!(
-                "do not trust registry `{}` before you know why it names such an address",
-                self.registry
+                "do not trust {} before you know why it names such an address",
+                self.leader
             ),
             _ => format!(
-                "reach `{}` by its address in the private network, or let it name a public host",
-                self.registry
+                "reach the registry by its address in the private network, or let {} name a \
+                 public host",
+                self.leader
             ),
         }
     }
@@ -194,16 +195,15 @@ impl Forbidden {
 
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, registry, .. } = self;
+        let Self { host, leader, .. } = self;
         match self.zone {
             Zone::Link => write!(
                 f,
-                "registry `{registry}` leads to `{host}`, which is a link-local or metadata address"
+                "{leader} leads to `{host}`, which is a link-local or metadata address"
             ),
             _ => write!(
                 f,
-                "registry `{registry}` is on the internet and leads to `{host}`, which is in a \
-                 private network"
+                "{leader} leads to `{host}`, which is in a private network"
             ),
         }
     }
@@ -214,7 +214,7 @@ impl std::error::Error for Forbidden {}
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("registry", &self.0.registry)
+            .field("leader", &self.0.leader)
             .finish_non_exhaustive()
     }
 }

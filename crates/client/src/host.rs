@@ -16,7 +16,7 @@ use crate::auth::Challenge;
 use crate::fault;
 use crate::guard::Guard;
 use crate::pace::Pace;
-use crate::tls::{self, Trust};
+use crate::tls::{self, Loaded, Trust};
 use crate::{Error, ErrorKind, Session};
 
 /// How long the kernel waits for data to be acknowledged before it calls a connection dead.
@@ -29,16 +29,8 @@ pub(crate) struct HostKey {
     pub(crate) registry: String,
     pub(crate) verify: bool,
     pub(crate) cert_dir: Option<PathBuf>,
-    /// The host is not the user's choice: an image names it.
-    pub(crate) named_by: Option<NamedBy>,
-}
-
-/// The registry whose image names a host.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct NamedBy {
-    pub(crate) registry: String,
-    /// The registry is in a private network.
-    pub(crate) private: bool,
+    /// The registry with an image that names this host, which is not the user's choice.
+    pub(crate) named_by: Option<String>,
 }
 
 /// Which connections a request uses.
@@ -107,7 +99,7 @@ impl UploadFacts {
 impl Host {
     pub(crate) fn new(key: HostKey, proxies: Vec<String>) -> Self {
         let guard = match &key.named_by {
-            Some(by) => Guard::elsewhere(&by.registry, by.private, proxies),
+            Some(registry) => Guard::elsewhere(registry, proxies),
             None => {
                 let base = base(&key.registry, Scheme::Https).ok();
                 Guard::new(&key.registry, base.as_ref(), proxies)
@@ -129,11 +121,6 @@ impl Host {
             guard,
             pace: Pace::default(),
         }
-    }
-
-    /// Returns who judges the addresses that the host leads to.
-    pub(crate) const fn guard(&self) -> &Guard {
-        &self.guard
     }
 
     /// Returns how fast the host lets this process be.
@@ -208,13 +195,18 @@ impl Host {
         self.secure.get().map(|secure| secure.trust.clone())
     }
 
-    async fn secure(&self, session: &Session) -> Result<Secure, Error> {
+    /// Reads certificates, in a thread that may block.
+    pub(crate) async fn load_tls(&self, session: &Session) -> Result<Loaded, Error> {
         let key = self.key.clone();
         let environment = session.environment().clone();
         let loading = tokio::task::spawn_blocking(move || tls::load(&environment, &key));
-        let (config, trust) = loading.await.map_err(|source| {
+        loading.await.map_err(|source| {
             Error::new(ErrorKind::Bug, "reading certificates was interrupted").caused_by(source)
-        })??;
+        })?
+    }
+
+    async fn secure(&self, session: &Session) -> Result<Secure, Error> {
+        let Loaded { config, trust, .. } = self.load_tls(session).await?;
         let mut small = config.clone();
         small.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut bulk = config;

@@ -54,11 +54,16 @@ pub(crate) fn nothing_trusted() -> Result<ClientConfig, Error> {
         .with_no_client_auth())
 }
 
+/// What TLS with one host needs.
+pub(crate) struct Loaded {
+    pub(crate) config: ClientConfig,
+    /// Who says whether a certificate is trusted.
+    pub(crate) judge: Arc<dyn ServerCertVerifier>,
+    pub(crate) trust: Trust,
+}
+
 /// Reads certificates and returns the configuration for a host. Blocks.
-pub(crate) fn load(
-    environment: &EnvSnapshot,
-    key: &HostKey,
-) -> Result<(ClientConfig, Trust), Error> {
+pub(crate) fn load(environment: &EnvSnapshot, key: &HostKey) -> Result<Loaded, Error> {
     let certs =
         Certs::find(environment, &key.registry, key.cert_dir.as_deref()).map_err(|source| {
             Error::new(
@@ -67,16 +72,18 @@ pub(crate) fn load(
             )
             .caused_by(source)
         })?;
-    let builder = builder()?.dangerous();
     let mut system = Vec::new();
-    let builder = if key.verify {
+    let judge: Arc<dyn ServerCertVerifier> = if key.verify {
         let found = authorities::system(environment)?;
         system = found.read_from;
         let verifier = Verifier::new(found.certificates, &certs.authorities)?;
-        builder.with_custom_certificate_verifier(Arc::new(verifier))
+        Arc::new(verifier)
     } else {
-        builder.with_custom_certificate_verifier(Arc::new(NoVerifier(provider())))
+        Arc::new(NoVerifier(provider()))
     };
+    let builder = builder()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&judge));
     let identities = certs
         .identities
         .iter()
@@ -98,7 +105,11 @@ pub(crate) fn load(
             .collect(),
         system,
     };
-    Ok((config, trust))
+    Ok(Loaded {
+        config,
+        judge,
+        trust,
+    })
 }
 
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Error> {

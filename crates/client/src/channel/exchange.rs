@@ -45,6 +45,11 @@ impl Channel {
         outcome.map_err(|fault| self.error_of(fault))
     }
 
+    /// Sends a request once, showing nothing to the server.
+    pub(crate) async fn exchange_openly(&self, request: &mut Request) -> Result<Answer, Error> {
+        self.exchange(request, None).await
+    }
+
     /// Finds out whether the host speaks https, by the first request itself. Only for hosts whose
     /// certificate is not verified.
     async fn first_exchange(

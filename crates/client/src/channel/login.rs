@@ -22,6 +22,11 @@ impl Channel {
         self.0.login.get_or_try_init(|| self.look_up()).await
     }
 
+    /// Returns the credentials that are shown to the registry.
+    pub(crate) async fn found_credentials(&self) -> Result<FoundCredentials, Error> {
+        Ok(self.login().await?.found.clone())
+    }
+
     async fn look_up(&self) -> Result<Login, Error> {
         let source = self.0.source.clone();
         let repository = self.0.repository.clone();
