@@ -2,6 +2,7 @@
 
 use dhow_model::{Reference, Repository};
 
+use super::{PullFromMirror, RegistryEntry};
 use crate::{ConfigError, Registries};
 
 /// One place from which an image can be read.
@@ -22,12 +23,38 @@ impl Registries {
     /// # Errors
     /// When the registry is blocked, or a rewritten name is none.
     pub fn pull_endpoints(&self, reference: &Reference) -> Result<Vec<PullEndpoint>, ConfigError> {
-        self.is_insecure(&reference.repository)?;
-        Ok(vec![PullEndpoint {
-            reference: reference.clone(),
-            insecure: false,
+        let name = reference.to_string();
+        let Some((entry, length)) = self.find_matching(&name) else {
+            return Ok(vec![PullEndpoint {
+                reference: reference.clone(),
+                insecure: false,
+                mirror: false,
+            }]);
+        };
+        entry.check_blocked()?;
+        let by_digest = reference.digest.is_some();
+        let mirrors = entry.mirrors.iter().filter(|mirror| match mirror.pull {
+            PullFromMirror::All => true,
+            PullFromMirror::DigestOnly => by_digest,
+            PullFromMirror::TagOnly => !by_digest,
+        });
+        let mut endpoints = Vec::new();
+        for mirror in mirrors {
+            endpoints.push(PullEndpoint {
+                reference: entry.rewritten(&mirror.location, &name, length)?,
+                insecure: mirror.insecure,
+                mirror: true,
+            });
+        }
+        endpoints.push(PullEndpoint {
+            reference: match &entry.location {
+                Some(location) => entry.rewritten(location, &name, length)?,
+                None => reference.clone(),
+            },
+            insecure: entry.insecure,
             mirror: false,
-        }])
+        });
+        Ok(endpoints)
     }
 
     /// Returns whether `repository` itself may be reached by plain http and with certificates that
@@ -37,7 +64,40 @@ impl Registries {
     /// # Errors
     /// When the registry is blocked.
     pub fn is_insecure(&self, repository: &Repository) -> Result<bool, ConfigError> {
-        let _ = repository;
-        Ok(false)
+        let Some(entry) = self.find(&repository.to_string()) else {
+            return Ok(false);
+        };
+        entry.check_blocked()?;
+        Ok(entry.insecure)
+    }
+}
+
+impl RegistryEntry {
+    fn check_blocked(&self) -> Result<(), ConfigError> {
+        if self.blocked {
+            return Err(ConfigError::Blocked {
+                prefix: self.prefix.clone(),
+                file: self.file.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns `name` with `location` in place of its first `length` bytes.
+    fn rewritten(
+        &self,
+        location: &str,
+        name: &str,
+        length: usize,
+    ) -> Result<Reference, ConfigError> {
+        let rest = name.get(length..).unwrap_or_default();
+        let rewritten = format!("{location}{rest}");
+        Reference::parse(&rewritten).map_err(|error| {
+            ConfigError::invalid(
+                &self.file,
+                "registries configuration",
+                format!("rewriting `{name}` to `{rewritten}` gives no reference: {error}"),
+            )
+        })
     }
 }

@@ -2,6 +2,9 @@
 //! their images really are, and which mirrors hold them.
 
 mod endpoints;
+mod load;
+mod parse;
+mod short_names;
 
 pub use endpoints::PullEndpoint;
 
@@ -72,14 +75,44 @@ impl Registries {
     /// # Errors
     /// When a file that is there cannot be read or makes no sense, or `main` is not there.
     pub fn load(environment: &EnvSnapshot, main: Option<&Path>) -> Result<Self, ConfigError> {
-        let _ = (environment, main);
-        Ok(Self::default())
+        load::Places::new(environment, main).load()
     }
 
     /// Returns the entry with the longest prefix of `name`: a repository, with or without tag or
     /// digest.
     pub fn find(&self, name: &str) -> Option<&RegistryEntry> {
-        let _ = name;
-        None
+        self.find_matching(name).map(|(entry, _)| entry)
+    }
+
+    /// Returns the entry with the longest match, and how many bytes of `name` it matches.
+    fn find_matching(&self, name: &str) -> Option<(&RegistryEntry, usize)> {
+        let matching = self.entries.iter().filter_map(|entry| {
+            let length = entry.matches(name)?;
+            // An exact prefix is closer than a wildcard of the same length.
+            let exact = !entry.prefix.starts_with("*.");
+            Some((entry, length, exact))
+        });
+        matching
+            .max_by_key(|(_, length, exact)| (*length, *exact))
+            .map(|(entry, length, _)| (entry, length))
+    }
+}
+
+impl RegistryEntry {
+    /// Returns how many bytes of `name` the prefix matches, if it does.
+    fn matches(&self, name: &str) -> Option<usize> {
+        let length = match self.prefix.strip_prefix('*') {
+            None => name
+                .starts_with(&self.prefix)
+                .then_some(self.prefix.len())?,
+            // COMPAT(skopeo): the first place in the host where the domain stands.
+            Some(domain) => {
+                let host = name.split('/').next().unwrap_or_default();
+                host.find(domain)? + domain.len()
+            }
+        };
+        // COMPAT(skopeo): a colon ends a name, so that `a.io` is a prefix of `a.io:5000/b`, too.
+        let whole = matches!(name.as_bytes().get(length), None | Some(b'/' | b':' | b'@'));
+        whole.then_some(length)
     }
 }
