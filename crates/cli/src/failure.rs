@@ -20,6 +20,8 @@ pub(crate) struct Failure {
     hints: Vec<String>,
     /// The help of a command, which skopeo shows before some messages.
     help: Option<String>,
+    /// It was told already, on stdout: only the exit code is left to be given.
+    told: bool,
     /// It is not about an image that is missing, whatever the exit code.
     no_image: bool,
 }
@@ -60,7 +62,7 @@ impl Exit {
         self as u8
     }
 
-    fn of(kind: Kind) -> Self {
+    pub(crate) fn of(kind: Kind) -> Self {
         match kind {
             Kind::NotFound => Self::NotFound,
             Kind::Denied | Kind::Unauthorized => Self::Denied,
@@ -84,6 +86,7 @@ impl Failure {
             chain: vec![message.into()],
             hints: Vec::new(),
             help: None,
+            told: false,
             no_image: false,
         }
     }
@@ -119,6 +122,12 @@ impl Failure {
         self
     }
 
+    /// Says nothing more: all was told on stdout.
+    pub(crate) fn told(mut self) -> Self {
+        self.told = true;
+        self
+    }
+
     /// Makes this a plain failure for skopeo's callers: to them "not found" is about images that
     /// are read, not about repositories, files or what is to be deleted.
     pub(crate) fn no_image(mut self) -> Self {
@@ -130,7 +139,9 @@ impl Failure {
     pub(crate) fn report(&self, voice: Voice, start: Instant) -> ExitCode {
         match voice {
             Voice::Dhow => {
-                streams::eprint(&self.text());
+                if !self.told {
+                    streams::eprint(&self.text());
+                }
                 ExitCode::from(self.exit.code())
             }
             Voice::Skopeo => {
@@ -186,6 +197,7 @@ impl From<dhow_ops::Error> for Failure {
             chain: vec![error.to_string()],
             hints: error.hints(),
             help: None,
+            told: false,
             no_image: local.is_some(),
         };
         if let Some(cause) = error.source() {

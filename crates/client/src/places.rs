@@ -102,15 +102,26 @@ pub(crate) async fn registries(session: &Session) -> Result<Arc<Registries>, Err
     outcome.map_err(settings)
 }
 
+/// Returns the error for settings that cannot be used.
+pub(crate) fn with_hint(what: String, cause: ConfigError) -> Error {
+    let hint = cause.hint();
+    let error = Error::new(ErrorKind::Settings, what).caused_by(cause);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
 /// Returns the error for what registries.conf says, or does not say as it should.
 pub(crate) fn settings(error: ConfigError) -> Error {
     match error {
-        ConfigError::Blocked { .. } => Error::new(ErrorKind::Refused, error.to_string())
-            .hint("remove `blocked = true` there, or name another registry"),
-        other => Error::new(
-            ErrorKind::Settings,
-            "the settings of registries cannot be used",
-        )
-        .caused_by(other),
+        ConfigError::Blocked { .. } => {
+            let hint = error.hint().unwrap_or_default();
+            Error::new(ErrorKind::Refused, error.to_string()).hint(hint)
+        }
+        other => with_hint(
+            "the settings of registries cannot be used".to_owned(),
+            other,
+        ),
     }
 }

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::authorities;
 use crate::host::HostKey;
+use crate::places::with_hint;
 use crate::{Error, ErrorKind};
 
 /// The largest certificate or key file that is read, in bytes. Bundles of all public authorities
@@ -66,11 +67,11 @@ pub(crate) struct Loaded {
 pub(crate) fn load(environment: &EnvSnapshot, key: &HostKey) -> Result<Loaded, Error> {
     let certs =
         Certs::find(environment, &key.registry, key.cert_dir.as_deref()).map_err(|source| {
-            Error::new(
-                ErrorKind::Settings,
-                format!("the certificates for `{}` cannot be used", key.registry),
+            let registry = &key.registry;
+            with_hint(
+                format!("the certificates for `{registry}` cannot be used"),
+                source,
             )
-            .caused_by(source)
         })?;
     let mut system = Vec::new();
     let judge: Arc<dyn ServerCertVerifier> = if key.verify {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use crate::{ConfigError, EnvSnapshot, Registries};
+use crate::{ConfigError, EnvSnapshot, Registries, SignatureStorage};
 
 /// The configuration of one process.
 #[derive(Default)]
@@ -13,6 +13,7 @@ pub struct Config {
     environment: Arc<EnvSnapshot>,
     overrides: ConfigOverrides,
     registries: OnceLock<Arc<Registries>>,
+    signature_storage: OnceLock<Arc<SignatureStorage>>,
 }
 
 /// Files that the command line names in place of the usual ones.
@@ -31,6 +32,7 @@ impl Config {
             environment,
             overrides,
             registries: OnceLock::new(),
+            signature_storage: OnceLock::new(),
         }
     }
 
@@ -67,6 +69,19 @@ impl Config {
         let main = self.overrides.registries_conf.as_deref();
         let loaded = Registries::load(&self.environment, main)?;
         Ok(self.registries.get_or_init(|| Arc::new(loaded)))
+    }
+
+    /// Returns the settings of registries.d. Reads files the first time.
+    ///
+    /// # Errors
+    /// When a file that is there cannot be read or makes no sense.
+    pub fn signature_storage(&self) -> Result<&Arc<SignatureStorage>, ConfigError> {
+        if let Some(storage) = self.signature_storage.get() {
+            return Ok(storage);
+        }
+        let directory = self.overrides.registries_d.as_deref();
+        let loaded = SignatureStorage::load(&self.environment, directory)?;
+        Ok(self.signature_storage.get_or_init(|| Arc::new(loaded)))
     }
 }
 

@@ -31,6 +31,18 @@ pub struct FoundCredentials {
     pub origin: String,
 }
 
+impl FoundCredentials {
+    /// Returns the user, as far as it is known: a token names nobody.
+    pub fn user(&self) -> Option<&str> {
+        match &self.credentials {
+            Credentials::Anonymous => None,
+            Credentials::Basic { username, .. } => Some(username),
+            Credentials::IdentityToken(_) => Some("an identity token"),
+            Credentials::RegistryToken(_) => Some("a registry token"),
+        }
+    }
+}
+
 /// Where to look for credentials.
 #[derive(Clone, Debug)]
 pub enum CredentialSource {

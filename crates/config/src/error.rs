@@ -25,6 +25,24 @@ pub enum ConfigError {
         /// What is wrong, without quoting the file: it may hold secrets.
         why: String,
     },
+    /// The file could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A credential helper did not do what it should.
+    #[error("the credential helper `{program}`, named in `{}`, {why}", named_in.display())]
+    Helper {
+        /// The name of the program.
+        program: String,
+        /// The file that names it.
+        named_in: PathBuf,
+        /// What it did, without quoting it: it may have told secrets.
+        why: String,
+    },
     /// registries.conf forbids every access.
     #[error("registry `{prefix}` is blocked in `{}`", file.display())]
     Blocked {
@@ -36,6 +54,24 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Returns what the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Helper {
+                program, named_in, ..
+            } => Some(format!(
+                "see what `echo REGISTRY | {program} get` does, or remove the helper from `{}`",
+                named_in.display()
+            )),
+            Self::Blocked { file, .. } => Some(format!(
+                "remove `blocked = true` from `{}`, or name another registry",
+                file.display()
+            )),
+            Self::Invalid { path, .. } => Some(format!("correct `{}`", path.display())),
+            Self::Read { .. } | Self::Write { .. } => None,
+        }
+    }
+
     pub(crate) fn invalid(path: &Path, what: &'static str, why: impl Into<String>) -> Self {
         Self::Invalid {
             path: path.to_owned(),

@@ -1,5 +1,6 @@
 //! Configuration: the environment captured once, and the files that users already have (auth.json,
-//! config.json, certs.d, policy.json), parsed by pure functions and loaded once.
+//! config.json, certs.d, registries.conf, registries.d, policy.json), parsed by pure functions and
+//! loaded once.
 
 mod auth;
 mod certs;
@@ -10,9 +11,10 @@ mod error;
 mod file;
 mod policy;
 mod registries;
+mod registries_d;
 mod secret;
 
-pub use auth::AuthFiles;
+pub use auth::{AuthFiles, CredentialHelper, LoginKey, Removed, Stored, SurveyedFile, Target};
 pub use certs::{Certs, Identity};
 pub use config::{Config, ConfigOverrides};
 pub use credentials::{CredentialSource, Credentials, FoundCredentials};
@@ -21,4 +23,5 @@ pub use error::ConfigError;
 pub use file::ConfigFile;
 pub use policy::{Policy, Requirement};
 pub use registries::{Mirror, PullEndpoint, PullFromMirror, Registries, RegistryEntry};
+pub use registries_d::{SignatureStorage, StorageEntry};
 pub use secret::Secret;

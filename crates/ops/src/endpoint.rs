@@ -83,10 +83,8 @@ impl EndpointOptions {
     }
 
     fn files(&self, session: &Session) -> CredentialSource {
-        CredentialSource::Files(AuthFiles::new(
-            session.config.environment(),
-            self.authfile.as_deref(),
-        ))
+        let config = std::sync::Arc::clone(&session.config);
+        CredentialSource::Files(AuthFiles::new(config, self.authfile.clone()))
     }
 
     fn source(&self, session: &Session) -> CredentialSource {

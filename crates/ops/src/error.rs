@@ -21,6 +21,17 @@ pub enum Error {
     /// The client could not be set up.
     #[error(transparent)]
     Client(#[from] dhow_client::Error),
+    /// Credentials could not be checked, or were refused.
+    #[error("{}", login_words(registry, source))]
+    Login {
+        /// The registry.
+        registry: String,
+        /// What it said.
+        source: dhow_client::Error,
+    },
+    /// Work on files was interrupted.
+    #[error("reading files was interrupted")]
+    Interrupted,
     /// A copy did not succeed.
     #[error(transparent)]
     Copy(#[from] dhow_copy::Error),
@@ -67,19 +78,40 @@ pub enum Error {
     },
 }
 
+/// COMPAT(skopeo): its words.
+fn login_words(registry: &str, source: &dhow_client::Error) -> String {
+    match source.kind() {
+        dhow_client::ErrorKind::Unauthorized => {
+            format!("logging into {registry:?}: invalid username/password")
+        }
+        _ => format!("authenticating creds for {registry:?}"),
+    }
+}
+
+/// Returns what an error of the client is to a caller.
+pub(crate) fn kind_of(kind: dhow_client::ErrorKind) -> Kind {
+    use dhow_client::ErrorKind;
+    match kind {
+        ErrorKind::Unauthorized => Kind::Unauthorized,
+        ErrorKind::Denied => Kind::Denied,
+        ErrorKind::NotFound => Kind::NotFound,
+        ErrorKind::Unreachable => Kind::Unreachable,
+        ErrorKind::Timeout => Kind::Timeout,
+        ErrorKind::Untrusted => Kind::Untrusted,
+        ErrorKind::RateLimited => Kind::RateLimited,
+        ErrorKind::Refused => Kind::Rejected,
+        ErrorKind::Unavailable => Kind::Io,
+        ErrorKind::Unsupported => Kind::Unsupported,
+        _ => Kind::Invalid,
+    }
+}
+
 impl Error {
     /// Returns what went wrong, as far as a caller can act on it.
     pub fn kind(&self) -> Kind {
-        use dhow_client::ErrorKind;
         match self {
-            Self::Client(error) => match error.kind() {
-                ErrorKind::Unauthorized => Kind::Unauthorized,
-                ErrorKind::Denied => Kind::Denied,
-                ErrorKind::NotFound => Kind::NotFound,
-                ErrorKind::Unreachable => Kind::Unreachable,
-                ErrorKind::Untrusted => Kind::Untrusted,
-                _ => Kind::Invalid,
-            },
+            Self::Client(error) | Self::Login { source: error, .. } => kind_of(error.kind()),
+            Self::Interrupted => Kind::Bug,
             Self::Copy(error) => error.kind(),
             Self::Place { source, .. } => source.kind(),
             Self::Manifest {
@@ -114,6 +146,10 @@ impl Error {
             Self::Name { source, .. } => source.hint_text(),
             Self::Copy(error) => error.hint_text(),
             Self::Client(error) => error.hint_text(),
+            Self::Login { source, .. } => match source.kind() {
+                dhow_client::ErrorKind::Unauthorized => Some("check user name and password"),
+                _ => source.hint_text(),
+            },
             Self::Place { source, .. } => source.hint_text(),
             Self::Unsupported { hint, .. } => Some(hint.as_str()),
             Self::NoPlatform { .. } => {
@@ -125,7 +161,8 @@ impl Error {
             Self::Serve(dhow_server::Error::NotALayout(_)) => {
                 Some("name an OCI layout, or a directory that is empty or not there")
             }
-            Self::Serve(_) | Self::Config(_) | Self::Manifest { .. } => None,
+            Self::Config(error) => return error.hint().into_iter().collect(),
+            Self::Serve(_) | Self::Manifest { .. } | Self::Interrupted => None,
         };
         hint.map(str::to_owned).into_iter().collect()
     }

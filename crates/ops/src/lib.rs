@@ -7,10 +7,12 @@
 
 mod copy;
 mod delete;
+mod doctor;
 mod endpoint;
 mod error;
 mod inspect;
 mod list_tags;
+mod login;
 mod manifest_digest;
 mod platform;
 mod retry;
@@ -20,10 +22,12 @@ mod session;
 pub use copy::{CopyOptions, CopyReport, CopyRequest, copy};
 pub use delete::{DeleteRequest, delete};
 pub use dhow_copy::{Event, Format, PlanSummary, Progress, Report, Select, Tally};
+pub use doctor::{DoctorReport, DoctorRequest, Finding, Level, doctor};
 pub use endpoint::{CredentialsOption, EndpointOptions, ImageName};
 pub use error::Error;
 pub use inspect::{ImageSummary, InspectMode, InspectRequest, Inspection, LayerData, inspect};
 pub use list_tags::{ListTagsRequest, TagList, list_tags};
+pub use login::{Account, LoginOptions, check_login, known_login, logout, logout_all, store_login};
 pub use manifest_digest::manifest_digest;
 pub use platform::host_platform;
 pub use retry::RetryOptions;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
-use dhow_config::{AuthFiles, CredentialSource, EnvSnapshot, Registries};
+use dhow_config::{AuthFiles, CredentialSource, Registries};
 use dhow_server::{Config, Server, StoreConfig};
 use dhow_testkit::conformance::Place;
 use dhow_transport::{Location, Transport as _};

@@ -1,7 +1,7 @@
 //! The table of transports: what is parsed, and what is said about the rest.
 
 use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
-use dhow_config::{AuthFiles, CredentialSource, EnvSnapshot};
+use dhow_config::{AuthFiles, CredentialSource};
 use dhow_transports::{Parts, Transports, standard};
 
 fn transports() -> Transports {

@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{completion, copy, delete, inspect, list_tags, manifest_digest, serve};
+use super::{
+    completion, copy, delete, doctor, inspect, list_tags, login, logout, manifest_digest, serve,
+};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::options::GlobalOptions;
@@ -34,6 +36,9 @@ pub(crate) enum Verb {
     Inspect(Box<inspect::Args>),
     ListTags(Box<list_tags::Args>),
     Delete(Box<delete::Args>),
+    Login(login::Args),
+    Logout(logout::Args),
+    Doctor(Box<doctor::Args>),
     ManifestDigest(manifest_digest::Args),
     Serve(serve::Args),
     Completion(completion::Args),
@@ -52,6 +57,9 @@ impl Verb {
             Self::Inspect(arguments) => arguments.run(app).await,
             Self::ListTags(arguments) => arguments.run(app).await,
             Self::Delete(arguments) => arguments.run(app).await,
+            Self::Login(arguments) => arguments.run(app).await,
+            Self::Logout(arguments) => arguments.run(app).await,
+            Self::Doctor(arguments) => arguments.run(app).await,
             Self::ManifestDigest(arguments) => arguments.run(),
             Self::Serve(arguments) => arguments.run().await,
             Self::Completion(arguments) => arguments.run(app),

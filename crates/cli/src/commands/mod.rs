@@ -4,8 +4,11 @@ mod cli;
 mod completion;
 mod copy;
 mod delete;
+mod doctor;
 mod inspect;
 mod list_tags;
+mod login;
+mod logout;
 mod manifest_digest;
 mod serve;
 

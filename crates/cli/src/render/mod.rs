@@ -1,6 +1,7 @@
 //! Everything that is written: data on stdout, all else on stderr.
 
 pub(crate) mod compat;
+pub(crate) mod doctor;
 pub(crate) mod go_struct;
 pub(crate) mod json;
 pub(crate) mod logging;

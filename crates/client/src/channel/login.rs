@@ -8,6 +8,7 @@ use dhow_config::{Credentials, FoundCredentials};
 use super::Channel;
 use crate::answer::Answer;
 use crate::auth::Account;
+use crate::places::with_hint;
 use crate::{Error, ErrorKind};
 
 /// Credentials, once they were looked up.
@@ -38,14 +39,11 @@ impl Channel {
                     .caused_by(source)
             })?
             .map_err(|source| {
-                Error::new(
-                    ErrorKind::Settings,
-                    format!(
-                        "the credentials for `{}` cannot be found out",
-                        self.0.repository
-                    ),
+                let repository = &self.0.repository;
+                with_hint(
+                    format!("the credentials for `{repository}` cannot be found out"),
+                    source,
                 )
-                .caused_by(source)
             })?;
         tracing::debug!(repository = %self.0.repository, origin = found.origin, "credentials");
         let account = self.session().account(&found.credentials);
