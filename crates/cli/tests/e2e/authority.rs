@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
 
 /// An authority with one certificate for loopback.
-#[derive(Debug)]
 pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
     /// A directory as `--cert-dir` takes it, with the authority's `ca.crt`.
     pub(crate) trusted: PathBuf,
     /// The certificate of the registry.
@@ -16,9 +19,25 @@ pub(crate) struct Authority {
     pub(crate) key: PathBuf,
 }
 
+/// What a certificate is to be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// For a server, valid.
+    Server,
+    /// For a server, and expired long ago.
+    Expired,
+    /// For a client.
+    Client,
+}
+
 impl Authority {
     /// Makes an authority and a certificate for `localhost` and `127.0.0.1` in a directory.
     pub(crate) fn create(place: &Path) -> Self {
+        Self::with(place, &["localhost", "127.0.0.1"], Flavour::Server)
+    }
+
+    /// Makes an authority and a certificate for these names in a directory.
+    pub(crate) fn with(place: &Path, names: &[&str], flavour: Flavour) -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -29,24 +48,49 @@ impl Authority {
         ca.distinguished_name
             .push(DnType::CommonName, "Private Authority of a Test");
         let ca_certificate = ca.self_signed(&ca_key).unwrap();
-        let issuer = Issuer::new(ca, ca_key);
-
-        let key_pair = KeyPair::generate().unwrap();
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let server = CertificateParams::new(names).unwrap();
-        let server = server.signed_by(&key_pair, &issuer).unwrap();
-
         let trusted = place.join("trusted");
         fs::create_dir_all(&trusted).unwrap();
         fs::write(trusted.join("ca.crt"), ca_certificate.pem()).unwrap();
-        let certificate = place.join("registry.crt");
-        fs::write(&certificate, server.pem()).unwrap();
-        let key = place.join("registry.key");
-        fs::write(&key, key_pair.serialize_pem()).unwrap();
-        Self {
+        let mut authority = Self {
+            issuer: Issuer::new(ca, ca_key),
             trusted,
-            certificate,
-            key,
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+        };
+        authority.certificate = place.join("registry.crt");
+        authority.key = place.join("registry.key");
+        authority.issue(&authority.certificate, &authority.key, names, flavour);
+        authority
+    }
+
+    /// Makes a certificate and its key.
+    pub(crate) fn issue(&self, certificate: &Path, key: &Path, names: &[&str], flavour: Flavour) {
+        let key_pair = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Somebody in a Test");
+        match flavour {
+            Flavour::Server => {}
+            Flavour::Expired => {
+                params.not_before = date_time_ymd(2001, 1, 1);
+                params.not_after = date_time_ymd(2002, 2, 2);
+            }
+            Flavour::Client => {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }
         }
+        let made = params.signed_by(&key_pair, &self.issuer).unwrap();
+        fs::write(certificate, made.pem()).unwrap();
+        fs::write(key, key_pair.serialize_pem()).unwrap();
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority")
+            .field("trusted", &self.trusted)
+            .finish_non_exhaustive()
     }
 }

@@ -98,7 +98,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn new(command: String, output: &Output) -> Self {
+    pub(crate) fn new(command: String, output: &Output) -> Self {
         Self {
             command,
             code: output.status.code(),

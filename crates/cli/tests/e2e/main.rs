@@ -4,9 +4,12 @@
 
 mod authority;
 mod dhow;
+mod doctor;
 mod documents;
 mod faults;
+mod login;
 mod memory;
+mod mirrors;
 mod podman;
 mod processes;
 mod registry;

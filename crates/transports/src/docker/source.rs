@@ -76,6 +76,7 @@ impl DockerSource {
         };
         let mut skipped = Vec::new();
         for (at, place) in before.iter().enumerate() {
+            log_try(place);
             let why = match question(place.client.hasty(), place.manifest.clone()).await {
                 Ok(Some(answer)) => {
                     self.choose(at);
@@ -88,6 +89,7 @@ impl DockerSource {
             tracing::warn!(%mirror, why, "mirror skipped");
             skipped.push(format!("`{mirror}`: {why}"));
         }
+        log_try(last);
         match question(last.client.clone(), last.manifest.clone()).await {
             Ok(answer) => {
                 if answer.is_some() {
@@ -239,6 +241,15 @@ impl Source for DockerSource {
         });
         Ok(asked.await?.unwrap_or_default())
     }
+}
+
+fn log_try(place: &Place) {
+    let repository = place.client.repository();
+    let place = match &place.manifest {
+        ManifestRef::Tag(tag) => format!("{repository}:{tag}"),
+        ManifestRef::Digest(digest) => format!("{repository}@{digest}"),
+    };
+    tracing::debug!(place, "trying");
 }
 
 fn bug(what: &str) -> Error {
