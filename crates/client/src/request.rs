@@ -17,6 +17,8 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: RequestBody,
     pub(crate) lane: Lane,
+    /// The body holds a secret, which goes to the origin it was made for and nowhere else.
+    pub(crate) confidential: bool,
     /// What a token must allow: `repository:a/b:pull`.
     pub(crate) scopes: BTreeSet<String>,
 }
@@ -55,6 +57,7 @@ impl Request {
             headers: HeaderMap::new(),
             body: RequestBody::Empty,
             lane,
+            confidential: false,
             scopes: BTreeSet::new(),
         }
     }

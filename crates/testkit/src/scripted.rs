@@ -72,6 +72,8 @@ pub struct Reply {
     body: Bytes,
     chunked: bool,
     cut_after: Option<usize>,
+    /// At the cut, nothing more comes, and the connection stays.
+    stalls: bool,
     delay: Duration,
     read: u64,
     hang_up: bool,
@@ -89,6 +91,7 @@ impl Reply {
             body: Bytes::new(),
             chunked: false,
             cut_after: None,
+            stalls: false,
             delay: Duration::ZERO,
             read: u64::MAX,
             hang_up: false,
@@ -132,6 +135,14 @@ impl Reply {
     #[must_use]
     pub fn cut_after(mut self, bytes: usize) -> Self {
         self.cut_after = Some(bytes);
+        self
+    }
+
+    /// Sends nothing more after so many bytes of the body, and keeps the connection.
+    #[must_use]
+    pub fn stall_after(mut self, bytes: usize) -> Self {
+        self.cut_after = Some(bytes);
+        self.stalls = true;
         self
     }
 
@@ -260,6 +271,7 @@ async fn answer(
     let mut response = Response::new(Scripted {
         left: reply.body.clone(),
         until_cut: reply.cut_after,
+        stalls: reply.stalls,
         chunked: reply.chunked,
         sent_head: false,
     });
@@ -279,6 +291,7 @@ async fn answer(
 struct Scripted {
     left: Bytes,
     until_cut: Option<usize>,
+    stalls: bool,
     chunked: bool,
     sent_head: bool,
 }
@@ -292,6 +305,8 @@ impl hyper::body::Body for Scripted {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.until_cut {
+            // The task ends with the server: nobody needs to be woken.
+            Some(0) if self.sent_head && self.stalls => return Poll::Pending,
             Some(0) if self.sent_head => {
                 return Poll::Ready(Some(Err(io::Error::other("the script says so"))));
             }

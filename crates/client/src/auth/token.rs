@@ -180,6 +180,7 @@ fn request(
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
         request.body = RequestBody::Bytes(body);
+        request.confidential = true;
         return Ok(request);
     }
     let mut authorization = None;

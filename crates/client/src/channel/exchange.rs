@@ -140,6 +140,16 @@ impl Channel {
                 return Ok(answer);
             }
             let next = origin::follow(&url, &location).map_err(Fault::Other)?;
+            if request.confidential && !origin::same(origin, &next) {
+                return Err(Fault::Other(Error::new(
+                    ErrorKind::Refused,
+                    format!(
+                        "`{}` leads to `{}` with a secret that is not for it",
+                        redacted(&url),
+                        redacted(&next)
+                    ),
+                )));
+            }
             // Who was sent away once is not trusted again, even if sent back.
             at_origin = at_origin && origin::same(origin, &next);
             url = next;

@@ -4,6 +4,7 @@
 
 mod auth;
 mod download;
+mod guards;
 mod lists;
 mod manifests;
 mod retries;
