@@ -70,7 +70,7 @@ pub(crate) fn main(arguments: &[OsString], environment: EnvSnapshot) -> ExitCode
     let Some(verb) = cli.command else {
         return usage::missing_command(voice).report(voice, start);
     };
-    logging::start(cli.global.debug, voice, start);
+    logging::start(&cli.global, voice, start);
     let app = App {
         config: Arc::new(Config::new(
             Arc::new(environment),

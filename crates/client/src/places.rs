@@ -52,6 +52,15 @@ impl Endpoint {
             .collect())
     }
 
+    /// Returns what a name without a registry may stand for, by registries.conf; nothing when that
+    /// cannot be read.
+    pub async fn short_name_candidates(&self, name: &str) -> Vec<String> {
+        match registries(self.session()).await {
+            Ok(registries) => registries.short_name_candidates(name),
+            Err(_) => Vec::new(),
+        }
+    }
+
     fn place(&self, endpoint: PullEndpoint, named: &str) -> Place {
         let PullEndpoint {
             reference,

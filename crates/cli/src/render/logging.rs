@@ -13,13 +13,14 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::compat;
 use crate::app::Voice;
+use crate::options::GlobalOptions;
 
-/// Starts logging. Without `--debug`, warnings only.
-pub(crate) fn start(debug: bool, voice: Voice, start: Instant) {
-    let level = if debug {
-        LevelFilter::DEBUG
-    } else {
-        LevelFilter::WARN
+/// Starts logging. Without `--debug`, warnings only; with `--quiet`, not even these.
+pub(crate) fn start(global: &GlobalOptions, voice: Voice, start: Instant) {
+    let level = match (global.debug, global.quiet) {
+        (true, _) => LevelFilter::DEBUG,
+        (false, true) => LevelFilter::ERROR,
+        (false, false) => LevelFilter::WARN,
     };
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(LevelFilter::OFF.into())

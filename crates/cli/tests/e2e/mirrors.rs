@@ -221,3 +221,29 @@ fn a_blocked_registry_is_refused_by_every_command() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_short_name_that_is_not_found_is_told_what_else_it_may_be() {
+    let desk = Desk::new();
+    let hub = ScriptedServer::start(|_, _| Reply::status(404)).await;
+    configure(
+        &desk,
+        &format!(
+            "unqualified-search-registries = ['docker.io', 'quay.io']\n\
+             [aliases]\ntool = 'registry.example.com/team/tool'\n\
+             [[registry]]\nprefix = 'docker.io'\nlocation = '{}'\ninsecure = true\n",
+            hub.address()
+        ),
+    );
+    let mut command = desk.command();
+    command.args(["inspect", "docker://tool:1"]);
+    let running = tokio::task::spawn_blocking(move || outcome(&mut command));
+    let told = running.await.unwrap().fails(2);
+    for word in [
+        "docker.io/library/tool:1",
+        "registry.example.com/team/tool:1",
+        "quay.io/tool:1",
+    ] {
+        assert!(told.contains(word), "{told}");
+    }
+}

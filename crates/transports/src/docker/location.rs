@@ -32,6 +32,8 @@ pub(super) struct DockerLocation {
     pub(super) endpoint: Endpoint,
     /// With the default tag, unless the image has no name but its digest.
     pub(super) reference: Reference,
+    /// The name as the user wrote it, when it names no registry.
+    short: Option<String>,
     /// Whether tag and digest were left out by the user.
     bare: bool,
     /// Whether the image is to be stored without a tag.
@@ -82,6 +84,7 @@ impl Transport for Docker {
         Ok(Arc::new(DockerLocation {
             endpoint: self.endpoint.clone(),
             reference,
+            short: is_short(name).then(|| name.to_owned()),
             bare,
             unnamed,
         }))
@@ -106,8 +109,40 @@ impl DockerLocation {
         }
     }
 
+    /// Returns what to do when a name without a registry is not found on docker.io.
+    async fn other_meanings(&self) -> Option<String> {
+        let short = self.short.as_deref()?;
+        let mut candidates = self.endpoint.short_name_candidates(short).await;
+        candidates.retain(|candidate| {
+            let known = Reference::parse(candidate).map(Reference::with_default_tag);
+            known.is_ok_and(|known| known != self.reference)
+        });
+        let names: Vec<String> = candidates
+            .iter()
+            .take(3)
+            .map(|name| format!("`docker://{name}`"))
+            .collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "`{short}` was taken for `{}`; by registries.conf it may also be {}: name the one \
+                 you mean in full",
+                self.reference,
+                names.join(" or ")
+            )
+        })
+    }
+
     pub(super) fn repository(&self) -> &Repository {
         &self.reference.repository
+    }
+}
+
+/// Returns whether a name has no registry in front (distribution's rule: the first part has a dot
+/// or a port, or is `localhost`).
+fn is_short(name: &str) -> bool {
+    match name.split_once('/') {
+        Some((first, _)) => !first.contains(['.', ':']) && first != "localhost",
+        None => true,
     }
 }
 
@@ -158,10 +193,9 @@ impl Location for DockerLocation {
             ));
         }
         let places = self.endpoint.places(&self.reference).await;
-        Ok(Arc::new(DockerSource::new(
-            self.clone(),
-            places.map_err(convert)?,
-        )))
+        let places = places.map_err(convert)?;
+        let meant = self.other_meanings().await;
+        Ok(Arc::new(DockerSource::new(self.clone(), places, meant)))
     }
 
     async fn sink(&self) -> Result<Arc<dyn Sink>> {

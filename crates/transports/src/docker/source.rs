@@ -34,18 +34,25 @@ pub(super) struct DockerSource {
     choosing: tokio::sync::Mutex<()>,
     /// A tag can move: what it named first is what this source reads.
     root: OnceCell<RawManifest>,
+    /// What else a name without a registry may stand for.
+    other_meanings: Option<String>,
     /// How often each blob was asked for.
     asked: Mutex<HashMap<Digest, usize>>,
 }
 
 impl DockerSource {
-    pub(super) fn new(location: DockerLocation, places: Vec<Place>) -> Self {
+    pub(super) fn new(
+        location: DockerLocation,
+        places: Vec<Place>,
+        other_meanings: Option<String>,
+    ) -> Self {
         Self {
             location,
             places,
             chosen: OnceLock::new(),
             choosing: tokio::sync::Mutex::new(()),
             root: OnceCell::new(),
+            other_meanings,
             asked: Mutex::default(),
         }
     }
@@ -97,7 +104,19 @@ impl DockerSource {
                 }
                 Ok(answer)
             }
-            Err(error) => Err(with_mirrors(convert(error), &skipped)),
+            Err(error) => Err(self.with_meanings(with_mirrors(convert(error), &skipped))),
+        }
+    }
+
+    /// Adds what else the name may stand for.
+    fn with_meanings(&self, error: Error) -> Error {
+        let unknown = matches!(
+            error.kind(),
+            Kind::NotFound | Kind::Unauthorized | Kind::Denied
+        );
+        match (&self.other_meanings, unknown) {
+            (Some(meant), true) => error.hint(meant),
+            _ => error,
         }
     }
 
