@@ -17,6 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::evil::Flood;
+
 /// How many bytes of a request body are kept.
 const KEPT: usize = 64 * 1024;
 
@@ -75,6 +77,7 @@ pub struct Reply {
     delay: Duration,
     read: u64,
     hang_up: bool,
+    flood: Option<Flood>,
 }
 
 impl Reply {
@@ -92,6 +95,7 @@ impl Reply {
             delay: Duration::ZERO,
             read: u64::MAX,
             hang_up: false,
+            flood: None,
         }
     }
 
@@ -133,6 +137,13 @@ impl Reply {
     pub fn cut_after(mut self, bytes: usize) -> Self {
         self.cut_after = Some(bytes);
         self
+    }
+
+    /// Goes on after the body for as long as the client reads.
+    #[must_use]
+    pub fn flood(mut self, flood: &Flood) -> Self {
+        self.flood = Some(flood.clone());
+        self.chunked()
     }
 
     /// Waits before answering.
@@ -261,6 +272,7 @@ async fn answer(
         left: reply.body.clone(),
         until_cut: reply.cut_after,
         chunked: reply.chunked,
+        flood: reply.flood,
         sent_head: false,
     });
     *response.status_mut() = reply.status;
@@ -280,6 +292,7 @@ struct Scripted {
     left: Bytes,
     until_cut: Option<usize>,
     chunked: bool,
+    flood: Option<Flood>,
     sent_head: bool,
 }
 
@@ -304,7 +317,8 @@ impl hyper::body::Body for Scripted {
             _ => {}
         }
         if self.left.is_empty() {
-            return Poll::Ready(None);
+            let more = self.flood.as_ref().map(Flood::piece);
+            return Poll::Ready(more.map(|piece| Ok(Frame::data(piece))));
         }
         let piece = self.until_cut.unwrap_or(usize::MAX).min(self.left.len());
         let piece = self.left.split_to(piece);
@@ -323,6 +337,6 @@ impl hyper::body::Body for Scripted {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_empty() && self.until_cut.is_none()
+        self.left.is_empty() && self.until_cut.is_none() && self.flood.is_none()
     }
 }
