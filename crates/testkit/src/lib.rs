@@ -3,6 +3,7 @@
 //! A development dependency only: nothing that ships uses it.
 
 pub mod conformance;
+pub mod evil;
 pub mod image;
 pub mod memory;
 pub mod scripted;

@@ -17,6 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::evil::Flood;
+
 /// How many bytes of a request body are kept.
 const KEPT: usize = 64 * 1024;
 
@@ -77,6 +79,7 @@ pub struct Reply {
     delay: Duration,
     read: u64,
     hang_up: bool,
+    flood: Option<Flood>,
 }
 
 impl Reply {
@@ -95,6 +98,7 @@ impl Reply {
             delay: Duration::ZERO,
             read: u64::MAX,
             hang_up: false,
+            flood: None,
         }
     }
 
@@ -144,6 +148,13 @@ impl Reply {
         self.cut_after = Some(bytes);
         self.stalls = true;
         self
+    }
+
+    /// Goes on after the body for as long as the client reads.
+    #[must_use]
+    pub fn flood(mut self, flood: &Flood) -> Self {
+        self.flood = Some(flood.clone());
+        self.chunked()
     }
 
     /// Waits before answering.
@@ -273,6 +284,7 @@ async fn answer(
         until_cut: reply.cut_after,
         stalls: reply.stalls,
         chunked: reply.chunked,
+        flood: reply.flood,
         sent_head: false,
     });
     *response.status_mut() = reply.status;
@@ -293,6 +305,7 @@ struct Scripted {
     until_cut: Option<usize>,
     stalls: bool,
     chunked: bool,
+    flood: Option<Flood>,
     sent_head: bool,
 }
 
@@ -319,7 +332,8 @@ impl hyper::body::Body for Scripted {
             _ => {}
         }
         if self.left.is_empty() {
-            return Poll::Ready(None);
+            let more = self.flood.as_ref().map(Flood::piece);
+            return Poll::Ready(more.map(|piece| Ok(Frame::data(piece))));
         }
         let piece = self.until_cut.unwrap_or(usize::MAX).min(self.left.len());
         let piece = self.left.split_to(piece);
@@ -338,6 +352,6 @@ impl hyper::body::Body for Scripted {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_empty() && self.until_cut.is_none()
+        self.left.is_empty() && self.until_cut.is_none() && self.flood.is_none()
     }
 }
