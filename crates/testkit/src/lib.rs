@@ -6,3 +6,4 @@ pub mod conformance;
 pub mod image;
 pub mod memory;
 pub mod scripted;
+pub mod token_service;
