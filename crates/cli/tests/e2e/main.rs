@@ -3,15 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod authority;
+mod canary;
 mod dhow;
 mod documents;
 mod faults;
+mod four_ways;
 mod memory;
+mod openshift;
 mod podman;
 mod processes;
 mod registry;
 mod samples;
 mod second_opinions;
+mod tls;
 mod tools;
 mod walkthrough;
 mod wire;
