@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use crate::authority::Authority;
 use crate::dhow::{Desk, outcome};
 use crate::registry::{Registry, Wanted};
+use crate::tools::has;
 
 #[test]
 fn trust_comes_from_every_place_that_is_documented() {
@@ -84,5 +85,43 @@ fn a_certificate_that_is_over_or_for_another_host_says_so() {
         let flag = format!("--cert-dir={}", authority.trusted.display());
         let message = desk.dhow(&["inspect", &flag, &image]).fails(6);
         assert!(message.contains(said), "{message}");
+    }
+}
+
+#[test]
+fn a_client_key_that_cannot_be_used_is_named() {
+    if !has("openssl") {
+        return;
+    }
+    let desk = Desk::new();
+    let authority = Authority::create(&desk.work());
+    let wanted = Wanted {
+        tls: Some(&authority),
+        ..Wanted::default()
+    };
+    let server = Registry::dhow(&desk, "registry", wanted);
+    let image = format!("docker://{}/none:1", server.address);
+    let flag = format!("--cert-dir={}", authority.trusted.display());
+    let key = authority.trusted.join("client.key");
+    fs::copy(
+        &authority.certificate,
+        authority.trusted.join("client.cert"),
+    )
+    .unwrap();
+    let encrypt = ["pkcs8", "-topk8", "-passout", "pass:secret", "-in"];
+    outcome(
+        desk.dressed("openssl")
+            .args(encrypt)
+            .arg(&authority.key)
+            .arg("-out")
+            .arg(&key),
+    )
+    .ok();
+    let encrypted = desk.dhow(&["inspect", &flag, &image]);
+    fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let foreign = desk.dhow(&["inspect", &flag, &image]);
+    for message in [encrypted, foreign] {
+        assert!(!matches!(message.code, Some(0 | 2)), "{message:?}");
+        assert!(message.stderr.contains("client.key"), "{message:?}");
     }
 }
