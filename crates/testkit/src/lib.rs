@@ -7,3 +7,4 @@ pub mod evil;
 pub mod image;
 pub mod memory;
 pub mod scripted;
+pub mod token_service;

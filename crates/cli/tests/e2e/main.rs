@@ -3,18 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod authority;
+mod canary;
 mod dhow;
 mod doctor;
 mod documents;
 mod faults;
+mod four_ways;
 mod login;
 mod memory;
 mod mirrors;
+mod openshift;
 mod podman;
 mod processes;
 mod registry;
 mod samples;
 mod second_opinions;
+mod tls;
 mod tools;
 mod walkthrough;
 mod wire;

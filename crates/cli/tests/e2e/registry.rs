@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use dhow_testkit::token_service::{ISSUER, SERVICE, TokenService};
+
 use crate::authority::Authority;
 use crate::dhow::Desk;
 
@@ -25,6 +27,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) tokens: bool,
     /// Only for pulling (dhow only).
     pub(crate) read_only: bool,
+    /// For clients with a certificate of this authority only (Debian's only, with `tls`).
+    pub(crate) clients_of: Option<&'a Path>,
+    /// For the tokens of this service only (Debian's only).
+    pub(crate) signed: Option<&'a TokenService>,
 }
 
 /// A running registry, stopped when it is dropped.
@@ -43,15 +49,28 @@ impl Registry {
         fs::create_dir_all(&directory).unwrap();
         let tls = wanted.tls.map_or_else(String::new, |authority| {
             let (certificate, key) = (authority.certificate.display(), authority.key.display());
-            format!("  tls: {{certificate: {certificate}, key: {key}}}\n")
+            let clients = wanted.clients_of.map_or_else(String::new, |authority| {
+                format!(", clientcas: [{}]", authority.display())
+            });
+            format!("  tls: {{certificate: {certificate}, key: {key}{clients}}}\n")
         });
-        let auth = wanted.user.map_or_else(String::new, |user| {
+        let mut auth = wanted.user.map_or_else(String::new, |user| {
             let file = htpasswd(&directory, user);
             format!(
                 "auth:\n  htpasswd: {{realm: test, path: {}}}\n",
                 file.display()
             )
         });
+        if let Some(service) = wanted.signed {
+            let bundle = directory.join("tokens.crt");
+            service.write_certificate(&bundle);
+            auth = format!(
+                "auth:\n  token: {{realm: '{}', service: {SERVICE}, issuer: {ISSUER}, \
+                 rootcertbundle: {}}}\n",
+                service.realm(),
+                bundle.display()
+            );
+        }
         let configuration = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
              delete: {{enabled: true}}\nhttp:\n  addr: 127.0.0.1:0\n{tls}{auth}",
