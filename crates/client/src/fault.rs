@@ -30,7 +30,7 @@ pub(crate) fn no_answer(error: reqwest::Error, url: &Url, host: &Host) -> Error 
     let error = error.without_url();
     let authority = authority(url);
     if let Some(found) = find::<Forbidden>(&error) {
-        return Error::new(ErrorKind::Refused, found.to_string()).hint(found.hint());
+        return forbidden(found);
     }
     if let Some(found) = find::<rustls::Error>(&error) {
         return tls_fault(found, &authority, host);
@@ -61,7 +61,7 @@ pub(crate) fn no_answer(error: reqwest::Error, url: &Url, host: &Host) -> Error 
 }
 
 /// Returns the error for a place to which no connection is made.
-pub(crate) fn forbidden(forbidden: Forbidden) -> Error {
+pub(crate) fn forbidden(forbidden: &Forbidden) -> Error {
     let hint = forbidden.hint();
     Error::new(ErrorKind::Refused, forbidden.to_string()).hint(hint)
 }

@@ -98,12 +98,11 @@ impl UploadFacts {
 
 impl Host {
     pub(crate) fn new(key: HostKey, proxies: Vec<String>) -> Self {
-        let guard = match &key.named_by {
-            Some(registry) => Guard::elsewhere(registry, proxies),
-            None => {
-                let base = base(&key.registry, Scheme::Https).ok();
-                Guard::new(&key.registry, base.as_ref(), proxies)
-            }
+        let guard = if let Some(registry) = &key.named_by {
+            Guard::elsewhere(registry, proxies)
+        } else {
+            let base = base(&key.registry, Scheme::Https).ok();
+            Guard::new(&key.registry, base.as_ref(), proxies)
         };
         let scheme = OnceLock::new();
         if key.verify {
@@ -175,7 +174,9 @@ impl Host {
         url: &Url,
         lane: Lane,
     ) -> Result<Client, Error> {
-        self.guard.check(url).map_err(fault::forbidden)?;
+        self.guard
+            .check(url)
+            .map_err(|why| fault::forbidden(&why))?;
         if url.scheme() == "http" {
             if let Some(client) = self.plain.get() {
                 return Ok(client.clone());

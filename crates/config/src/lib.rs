@@ -14,7 +14,9 @@ mod registries;
 mod registries_d;
 mod secret;
 
-pub use auth::{AuthFiles, CredentialHelper, LoginKey, Removed, Stored, SurveyedFile, Target};
+pub use auth::{
+    AuthFiles, CredentialHelper, LoginKey, Removed, Stored, SurveyedFile, SurveyedHelper, Target,
+};
 pub use certs::{Certs, Identity};
 pub use config::{Config, ConfigOverrides};
 pub use credentials::{CredentialSource, Credentials, FoundCredentials};

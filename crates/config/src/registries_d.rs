@@ -144,7 +144,7 @@ impl SignatureStorage {
             if let Some(known) = &self.default {
                 return Err(twice("`default-docker`".to_owned(), known));
             }
-            entry.file = path.to_owned();
+            path.clone_into(&mut entry.file);
             entry.check().map_err(invalid)?;
             self.default = Some(entry);
         }
@@ -152,7 +152,7 @@ impl SignatureStorage {
             if let Some(known) = self.namespaces.get(&namespace) {
                 return Err(twice(format!("`docker` namespace `{namespace}`"), known));
             }
-            entry.file = path.to_owned();
+            path.clone_into(&mut entry.file);
             entry.check().map_err(invalid)?;
             self.namespaces.insert(namespace, entry);
         }

@@ -226,6 +226,7 @@ fn password_from_stdin() -> Result<Secret, Failure> {
     Ok(Secret::new(text.lines().collect::<String>()))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "clap's parsers give a result")]
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
 }

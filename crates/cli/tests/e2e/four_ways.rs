@@ -319,7 +319,6 @@ fn files_deliver(desk: &Desk, image: &str, address: &str) {
 }
 
 #[test]
-#[ignore = "credential helpers are being built on another branch"]
 fn helpers_deliver_credentials() {
     use std::os::unix::fs::PermissionsExt as _;
     if !has("docker-registry") {

@@ -71,12 +71,13 @@ async fn shake(channel: &Channel, address: SocketAddr) -> Result<Option<TlsFacts
         .await;
     let stream = match connected {
         Ok(stream) => stream,
-        Err(error) => match fault::find::<rustls::Error>(&error) {
-            Some(rustls::Error::InvalidMessage(_)) => return Ok(None),
-            Some(found) => return Err(fault::tls_fault(found, &authority, host)),
-            // Who hangs up on a greeting speaks something else, or is broken.
-            None => return Ok(None),
-        },
+        Err(error) => {
+            return match fault::find::<rustls::Error>(&error) {
+                // Who hangs up on a greeting speaks something else, or is broken.
+                None | Some(rustls::Error::InvalidMessage(_)) => Ok(None),
+                Some(found) => Err(fault::tls_fault(found, &authority, host)),
+            };
+        }
     };
     let seen = std::mem::take(&mut *verifier.lock());
     let version = stream.get_ref().1.protocol_version();

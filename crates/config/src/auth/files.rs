@@ -35,8 +35,17 @@ pub(super) struct AuthFile {
 pub struct SurveyedFile {
     /// The file.
     pub file: ConfigFile,
-    /// The helpers that it names, each with its program; or what is wrong with the file.
-    pub helpers: Result<Vec<(String, Result<PathBuf, ConfigError>)>, ConfigError>,
+    /// The helpers that it names; or what is wrong with the file.
+    pub helpers: Result<Vec<SurveyedHelper>, ConfigError>,
+}
+
+/// A credential helper that a file names.
+#[derive(Debug)]
+pub struct SurveyedHelper {
+    /// The name of the program.
+    pub program: String,
+    /// Where the program is; or what is wrong with it.
+    pub path: Result<PathBuf, ConfigError>,
 }
 
 /// A place that is asked for credentials.
@@ -97,14 +106,12 @@ impl AuthFiles {
     }
 
     /// Returns the helpers that registries.conf names, each with its program.
-    pub fn configured_helpers(
-        &self,
-    ) -> Result<Vec<(String, Result<PathBuf, ConfigError>)>, ConfigError> {
+    pub fn configured_helpers(&self) -> Result<Vec<SurveyedHelper>, ConfigError> {
         let mut helpers = Vec::new();
         for place in self.places()? {
             if let Place::Helper(name) = place {
                 let helper = CredentialHelper::new(&name, Path::new("registries.conf"));
-                helpers.push((helper.program(), helper.find(self.environment())));
+                helpers.push(self.surveyed(&helper));
             }
         }
         Ok(helpers)
@@ -125,21 +132,23 @@ impl AuthFiles {
         }
     }
 
-    fn helpers_of(
-        &self,
-        text: &str,
-        file: &AuthFile,
-    ) -> Result<Vec<(String, Result<PathBuf, ConfigError>)>, ConfigError> {
+    fn helpers_of(&self, text: &str, file: &AuthFile) -> Result<Vec<SurveyedHelper>, ConfigError> {
         let document = Document::parse(text, &file.path, file.form)?;
         let mut names: Vec<&str> = document.helpers().map(|(_, name)| name).collect();
         names.extend(document.store());
         names.sort_unstable();
         names.dedup();
-        let program = |name: &str| {
-            let helper = CredentialHelper::new(name, &file.path);
-            (helper.program(), helper.find(self.environment()))
-        };
-        Ok(names.into_iter().map(program).collect())
+        let helpers = names
+            .into_iter()
+            .map(|name| CredentialHelper::new(name, &file.path));
+        Ok(helpers.map(|helper| self.surveyed(&helper)).collect())
+    }
+
+    fn surveyed(&self, helper: &CredentialHelper) -> SurveyedHelper {
+        SurveyedHelper {
+            program: helper.program(),
+            path: helper.find(self.environment()),
+        }
     }
 
     fn places(&self) -> Result<Vec<Place>, ConfigError> {

@@ -7,7 +7,7 @@ mod helper;
 mod keys;
 mod store;
 
-pub use files::{AuthFiles, SurveyedFile};
+pub use files::{AuthFiles, SurveyedFile, SurveyedHelper};
 pub use helper::CredentialHelper;
 pub use keys::LoginKey;
 pub use store::{Removed, Stored, Target};

@@ -205,7 +205,6 @@ impl AuthFiles {
 /// Returns the key as the target writes it.
 fn written_key(key: &LoginKey, target: &Target, path: &Path) -> Result<String, ConfigError> {
     match target {
-        Target::Own => Ok(key.as_str().to_owned()),
         Target::Docker(_) if key.is_namespaced() => Err(ConfigError::invalid(
             path,
             "place for this login",
@@ -214,7 +213,7 @@ fn written_key(key: &LoginKey, target: &Target, path: &Path) -> Result<String, C
             ),
         )),
         Target::Docker(_) if key.as_str() == "docker.io" => Ok(HUB.to_owned()),
-        Target::Docker(_) => Ok(key.as_str().to_owned()),
+        Target::Own | Target::Docker(_) => Ok(key.as_str().to_owned()),
     }
 }
 

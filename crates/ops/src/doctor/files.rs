@@ -1,9 +1,8 @@
 //! The configuration: which files are there, and whether they make sense.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use dhow_config::{AuthFiles, ConfigError, ConfigFile, Policy};
+use dhow_config::{AuthFiles, ConfigFile, Policy, SurveyedHelper};
 
 use super::{DoctorReport, Finding};
 use crate::session::PolicyOption;
@@ -77,17 +76,17 @@ fn policy(session: &Session, report: &mut DoctorReport) {
 fn credentials(session: &Session, endpoint: &EndpointOptions, report: &mut DoctorReport) {
     const CHECK: &str = "credential files";
     let auth = AuthFiles::new(Arc::clone(&session.config), endpoint.authfile.clone());
-    for (helper, found) in auth.configured_helpers().unwrap_or_default() {
-        report.add(helper_finding(helper, found, "registries.conf"));
+    for helper in auth.configured_helpers().unwrap_or_default() {
+        report.add(helper_finding(helper, "registries.conf"));
     }
     for surveyed in auth.survey() {
         let file = surveyed.file;
         match surveyed.helpers {
             Ok(helpers) => {
                 files(CHECK, std::slice::from_ref(&file), report);
-                for (helper, found) in helpers {
+                for helper in helpers {
                     let named_in = file.path.display().to_string();
-                    report.add(helper_finding(helper, found, &named_in));
+                    report.add(helper_finding(helper, &named_in));
                 }
             }
             Err(error) => {
@@ -98,14 +97,14 @@ fn credentials(session: &Session, endpoint: &EndpointOptions, report: &mut Docto
     }
 }
 
-fn helper_finding(helper: String, found: Result<PathBuf, ConfigError>, named_in: &str) -> Finding {
+fn helper_finding(helper: SurveyedHelper, named_in: &str) -> Finding {
     const CHECK: &str = "credential helper";
-    match found {
+    match helper.path {
         Ok(path) => {
             let message = format!("`{}`, named in `{named_in}`", path.display());
-            Finding::ok(CHECK, helper, message)
+            Finding::ok(CHECK, helper.program, message)
         }
-        Err(error) => Finding::broken(CHECK, helper, &error),
+        Err(error) => Finding::broken(CHECK, helper.program, &error),
     }
 }
 

@@ -172,7 +172,7 @@ async fn login(
         Err(error) => {
             let mut finding = Finding::error("login", subject, &error);
             if anonymous {
-                finding.message = "credentials are needed, and there are none".to_owned();
+                "credentials are needed, and there are none".clone_into(&mut finding.message);
                 finding.hint = Some(format!(
                     "log in with `dhow login {}`",
                     subject.rsplit(' ').next().unwrap_or(subject)
@@ -208,17 +208,16 @@ pub(super) async fn push(probe: &Probe, subject: &str, needed: bool, report: &mu
         error.kind(),
         ErrorKind::Unauthorized | ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::NotFound
     );
-    report.add(if refused && !needed {
-        let level = Level::Warning;
-        let message = format!("no push right: {}", finding.message);
-        Finding {
-            message,
-            level,
-            ..finding
-        }
+    let message = format!("no push right: {}", finding.message);
+    let level = if refused && !needed {
+        Level::Warning
     } else {
-        let message = format!("no push right: {}", finding.message);
-        Finding { message, ..finding }
+        Level::Error
+    };
+    report.add(Finding {
+        level,
+        message,
+        ..finding
     });
 }
 

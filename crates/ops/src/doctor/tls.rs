@@ -105,7 +105,8 @@ fn describe(certificate: &CertificateFacts) -> String {
 }
 
 fn date(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
-        .unwrap_or_else(|_| "a day far away".to_owned())
+    jiff::Timestamp::try_from(time).map_or_else(
+        |_| "a day far away".to_owned(),
+        |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+    )
 }

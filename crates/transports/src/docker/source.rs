@@ -77,9 +77,8 @@ impl DockerSource {
                 .await
                 .map_err(convert);
         }
-        let (last, before) = match self.places.split_last() {
-            Some((last, before)) => (last, before),
-            None => return Err(bug("an image has no place to be read from")),
+        let Some((last, before)) = self.places.split_last() else {
+            return Err(bug("an image has no place to be read from"));
         };
         let mut skipped = Vec::new();
         for (at, place) in before.iter().enumerate() {
