@@ -15,7 +15,7 @@ mod registries_d;
 mod secret;
 
 pub use auth::{
-    AuthFiles, CredentialHelper, LoginKey, Removed, Stored, SurveyedFile, SurveyedHelper, Target,
+    AuthFiles, CredentialProgram, LoginKey, Removed, Stored, SurveyedFile, SurveyedProgram, Target,
 };
 pub use certs::{Certs, Identity};
 pub use config::{Config, ConfigOverrides};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use dhow_config::{
-    AuthFiles, Config, ConfigOverrides, CredentialHelper, Credentials, EnvSnapshot, LoginKey,
+    AuthFiles, Config, ConfigOverrides, CredentialProgram, Credentials, EnvSnapshot, LoginKey,
     Registries, Removed, Secret, Stored, Target,
 };
 use dhow_model::Repository;
@@ -221,7 +221,7 @@ fn a_store_is_asked_for_dockers_hub_by_dockers_name() {
 fn a_token_user_is_an_identity_token() {
     let desk = Desk::new();
     desk.helper("one", &ANSWER.replace("helper", "<token>"));
-    let helper = CredentialHelper::new("one", Path::new("/config.json"));
+    let helper = CredentialProgram::new("one", Path::new("/config.json"));
     let found = helper.get(&desk.environment(&[]), "a.io").unwrap();
     assert_eq!(found, Some(Credentials::IdentityToken(Secret::new("s"))));
 }
@@ -244,7 +244,7 @@ fn a_helper_that_does_not_do_what_it_should_is_an_error_that_names_it() {
         ("kill -9 $$", "did not do it"),
     ] {
         desk.helper("bad", script);
-        let helper = CredentialHelper::new("bad", Path::new("/x/config.json"))
+        let helper = CredentialProgram::new("bad", Path::new("/x/config.json"))
             .within(Duration::from_millis(500));
         let start = Instant::now();
         let error = helper.get(&desk.environment(&[]), "a.io").unwrap_err();
@@ -292,7 +292,7 @@ fn a_helper_that_does_not_do_what_it_should_is_an_error_that_names_it() {
 fn control_characters_reach_no_helper() {
     let desk = Desk::new();
     desk.helper("one", &format!(r#"cat >> "$RECORD"; {ANSWER}"#));
-    let helper = CredentialHelper::new("one", Path::new("/config.json"));
+    let helper = CredentialProgram::new("one", Path::new("/config.json"));
     for server in ["a.io\nhost=evil", "a.io\0", "", "a\u{7f}"] {
         assert!(helper.get(&desk.environment(&[]), server).is_err());
     }
@@ -308,7 +308,7 @@ fn helpers_of_a_relative_folder_are_not_run() {
     environment
         .variables
         .insert("PATH".to_owned(), "bin:.::".to_owned());
-    let helper = CredentialHelper::new("one", Path::new("/config.json"));
+    let helper = CredentialProgram::new("one", Path::new("/config.json"));
     assert!(helper.find(&environment).is_err());
 }
 

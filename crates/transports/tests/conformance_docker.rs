@@ -74,7 +74,7 @@ fn endpoint() -> Endpoint {
     let options = EndpointOptions {
         tls_verify: Some(false),
         ..EndpointOptions::new(CredentialSource::Files(AuthFiles::new(
-            &EnvSnapshot::default(),
+            std::sync::Arc::default(),
             None,
         )))
     };

@@ -9,7 +9,7 @@ fn transports() -> Transports {
     let options = EndpointOptions {
         tls_verify: None,
         ..EndpointOptions::new(CredentialSource::Files(AuthFiles::new(
-            &EnvSnapshot::default(),
+            std::sync::Arc::default(),
             None,
         )))
     };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use dhow_model::Repository;
 
 use super::document::{Answer, Document, Form};
-use super::helper::CredentialHelper;
 use super::keys::{HUB, LoginKey};
+use super::program::CredentialProgram;
 use crate::file::read_if_present;
 use crate::{Config, ConfigError, ConfigFile, Credentials, EnvSnapshot, FoundCredentials};
 
@@ -36,12 +36,12 @@ pub struct SurveyedFile {
     /// The file.
     pub file: ConfigFile,
     /// The helpers that it names; or what is wrong with the file.
-    pub helpers: Result<Vec<SurveyedHelper>, ConfigError>,
+    pub helpers: Result<Vec<SurveyedProgram>, ConfigError>,
 }
 
 /// A credential helper that a file names.
 #[derive(Debug)]
-pub struct SurveyedHelper {
+pub struct SurveyedProgram {
     /// The name of the program.
     pub program: String,
     /// Where the program is; or what is wrong with it.
@@ -106,11 +106,11 @@ impl AuthFiles {
     }
 
     /// Returns the helpers that registries.conf names, each with its program.
-    pub fn configured_helpers(&self) -> Result<Vec<SurveyedHelper>, ConfigError> {
+    pub fn configured_helpers(&self) -> Result<Vec<SurveyedProgram>, ConfigError> {
         let mut helpers = Vec::new();
         for place in self.places()? {
             if let Place::Helper(name) = place {
-                let helper = CredentialHelper::new(&name, Path::new("registries.conf"));
+                let helper = CredentialProgram::new(&name, Path::new("registries.conf"));
                 helpers.push(self.surveyed(&helper));
             }
         }
@@ -132,7 +132,7 @@ impl AuthFiles {
         }
     }
 
-    fn helpers_of(&self, text: &str, file: &AuthFile) -> Result<Vec<SurveyedHelper>, ConfigError> {
+    fn helpers_of(&self, text: &str, file: &AuthFile) -> Result<Vec<SurveyedProgram>, ConfigError> {
         let document = Document::parse(text, &file.path, file.form)?;
         let mut names: Vec<&str> = document.helpers().map(|(_, name)| name).collect();
         names.extend(document.store());
@@ -140,12 +140,12 @@ impl AuthFiles {
         names.dedup();
         let helpers = names
             .into_iter()
-            .map(|name| CredentialHelper::new(name, &file.path));
+            .map(|name| CredentialProgram::new(name, &file.path));
         Ok(helpers.map(|helper| self.surveyed(&helper)).collect())
     }
 
-    fn surveyed(&self, helper: &CredentialHelper) -> SurveyedHelper {
-        SurveyedHelper {
+    fn surveyed(&self, helper: &CredentialProgram) -> SurveyedProgram {
+        SurveyedProgram {
             program: helper.program(),
             path: helper.find(self.environment()),
         }
@@ -179,7 +179,7 @@ impl AuthFiles {
                     origin: format!("`{shown}` (entry `{written}`)"),
                 }),
                 Some(Answer::Helper { name, key }) => {
-                    let helper = CredentialHelper::new(&name, &file.path);
+                    let helper = CredentialProgram::new(&name, &file.path);
                     // Whoever put a helper there meant it: nobody else is asked.
                     let credentials = helper.get(self.environment(), &key)?;
                     let origin = format!(
@@ -210,7 +210,7 @@ impl AuthFiles {
         path: &Path,
         registry: &str,
     ) -> Result<Option<FoundCredentials>, ConfigError> {
-        let helper = CredentialHelper::new(name, path);
+        let helper = CredentialProgram::new(name, path);
         let servers: &[&str] = match registry {
             "docker.io" => &[HUB, "docker.io"],
             other => &[other],
@@ -235,7 +235,7 @@ impl AuthFiles {
         name: &str,
         registry: &str,
     ) -> Result<Option<FoundCredentials>, ConfigError> {
-        let helper = CredentialHelper::new(name, Path::new("registries.conf"));
+        let helper = CredentialProgram::new(name, Path::new("registries.conf"));
         let credentials = helper.get(self.environment(), registry)?;
         Ok(credentials.map(|credentials| FoundCredentials {
             credentials,

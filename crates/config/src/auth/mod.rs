@@ -3,11 +3,11 @@
 
 mod document;
 mod files;
-mod helper;
 mod keys;
+mod program;
 mod store;
 
-pub use files::{AuthFiles, SurveyedFile, SurveyedHelper};
-pub use helper::CredentialHelper;
+pub use files::{AuthFiles, SurveyedFile, SurveyedProgram};
 pub use keys::LoginKey;
+pub use program::CredentialProgram;
 pub use store::{Removed, Stored, Target};

@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 use super::AuthFiles;
 use super::document::{Document, Form};
-use super::helper::CredentialHelper;
 use super::keys::{HUB, LoginKey, normalized};
+use super::program::CredentialProgram;
 use crate::file::read_if_present;
 use crate::{ConfigError, Secret};
 
@@ -66,7 +66,7 @@ impl AuthFiles {
         if *target == Target::Own
             && let Some(name) = self.first_helper()?
         {
-            let helper = CredentialHelper::new(&name, Path::new("registries.conf"));
+            let helper = CredentialProgram::new(&name, Path::new("registries.conf"));
             helper.store(self.environment(), key.registry(), username, password)?;
             return Ok(Stored::Helper(helper.program()));
         }
@@ -77,7 +77,7 @@ impl AuthFiles {
         let mut stored = Stored::File(path.clone());
         change(&path, |document, file| {
             if let Some(name) = document.helper_of(key.as_str()) {
-                let helper = CredentialHelper::new(name, &path);
+                let helper = CredentialProgram::new(name, &path);
                 helper.store(self.environment(), &written, username, password)?;
                 stored = Stored::Helper(helper.program());
                 return Ok(false);
@@ -109,7 +109,7 @@ impl AuthFiles {
         if *target == Target::Own
             && let Some(name) = self.first_helper()?
         {
-            let helper = CredentialHelper::new(&name, Path::new("registries.conf"));
+            let helper = CredentialProgram::new(&name, Path::new("registries.conf"));
             if helper.erase(self.environment(), key.registry())? {
                 removed = Removed::Yes;
             }
@@ -121,7 +121,7 @@ impl AuthFiles {
         let written = written_key(key, target, &path)?;
         change(&path, |document, file| {
             if let Some(name) = document.helper_of(key.as_str()) {
-                let helper = CredentialHelper::new(name, &path);
+                let helper = CredentialProgram::new(name, &path);
                 if helper.erase(self.environment(), &written)? {
                     removed = Removed::Yes;
                 }
@@ -152,7 +152,7 @@ impl AuthFiles {
         }
         change(&path, |document, file| {
             for (key, name) in document.helpers() {
-                CredentialHelper::new(name, &path).erase(self.environment(), key)?;
+                CredentialProgram::new(name, &path).erase(self.environment(), key)?;
             }
             auths(file, &path)?.clear();
             Ok(true)

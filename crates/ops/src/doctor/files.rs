@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dhow_config::{AuthFiles, ConfigFile, Policy, SurveyedHelper};
+use dhow_config::{AuthFiles, ConfigFile, Policy, SurveyedProgram};
 
 use super::{DoctorReport, Finding};
 use crate::session::PolicyOption;
@@ -97,7 +97,7 @@ fn credentials(session: &Session, endpoint: &EndpointOptions, report: &mut Docto
     }
 }
 
-fn helper_finding(helper: SurveyedHelper, named_in: &str) -> Finding {
+fn helper_finding(helper: SurveyedProgram, named_in: &str) -> Finding {
     const CHECK: &str = "credential helper";
     match helper.path {
         Ok(path) => {

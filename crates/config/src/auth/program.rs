@@ -31,7 +31,7 @@ const TOKEN_USER: &str = "<token>";
 
 /// A credential helper.
 #[derive(Clone, Debug)]
-pub struct CredentialHelper {
+pub struct CredentialProgram {
     name: String,
     /// The file that names it, for messages.
     named_in: PathBuf,
@@ -56,7 +56,7 @@ struct Entry<'a> {
     secret: &'a str,
 }
 
-impl CredentialHelper {
+impl CredentialProgram {
     /// Returns the helper called `name` in the file `named_in`.
     pub fn new(name: &str, named_in: &Path) -> Self {
         Self {
