@@ -32,6 +32,9 @@ pub(crate) fn no_answer(error: reqwest::Error, url: &Url, host: &Host) -> Error 
     if let Some(found) = find::<Forbidden>(&error) {
         return forbidden(found);
     }
+    if let Some(fault) = identity_fault(&error, &authority, host) {
+        return fault;
+    }
     if let Some(found) = find::<rustls::Error>(&error) {
         return tls_fault(found, &authority, host);
     }
@@ -116,6 +119,34 @@ pub(crate) fn tls_fault(error: &rustls::Error, authority: &str, host: &Host) -> 
         )
         .caused_by(Cause(other.to_string())),
     }
+}
+
+/// Returns the error for a connection that ended because there was no client certificate to show.
+/// In TLS 1.3 the server says so only after the handshake, or just hangs up.
+fn identity_fault(error: &reqwest::Error, authority: &str, host: &Host) -> Option<Error> {
+    let trust = host.trust()?;
+    let over = match find::<rustls::Error>(error) {
+        Some(found) => matches!(found, rustls::Error::AlertReceived(_)),
+        None => !error.is_timeout() && !error.is_dns(),
+    };
+    if !over || !trust.is_identity_missing() {
+        return None;
+    }
+    let directory = trust.dir.as_ref().or(trust.looked_in.first());
+    let place = directory.map_or_else(String::new, |directory| {
+        format!(" into `{}`,", directory.display())
+    });
+    Some(
+        Error::new(
+            ErrorKind::Untrusted,
+            format!("`{authority}` wants a client certificate, and there is none to show"),
+        )
+        .caused_by(Cause(innermost(error)))
+        .hint(format!(
+            "put the certificate and its key as `client.cert` and `client.key`{place} or pass \
+             --cert-dir DIR"
+        )),
+    )
 }
 
 fn trust_hint(host: &Host) -> String {

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dhow_config::{Certs, EnvSnapshot};
 
@@ -46,6 +47,15 @@ pub(crate) struct Trust {
     pub(crate) identities: Vec<PathBuf>,
     /// Where the system's authorities were read from; empty when nothing is verified.
     pub(crate) system: Vec<PathBuf>,
+    /// The server has asked for a client certificate, and there was none to show.
+    identity_missing: Arc<AtomicBool>,
+}
+
+impl Trust {
+    /// Returns whether the server has asked for a client certificate that there is not.
+    pub(crate) fn is_identity_missing(&self) -> bool {
+        self.identity_missing.load(Ordering::Relaxed)
+    }
 }
 
 /// Returns a configuration that reaches no https server: for clients that speak plain http.
@@ -90,11 +100,11 @@ pub(crate) fn load(environment: &EnvSnapshot, key: &HostKey) -> Result<Loaded, E
         .iter()
         .map(|identity| read_identity(&identity.certificate, &identity.key))
         .collect::<Result<Vec<_>, _>>()?;
-    let config = if identities.is_empty() {
-        builder.with_no_client_auth()
-    } else {
-        builder.with_client_cert_resolver(Arc::new(Identities(identities)))
-    };
+    let missing = Arc::new(AtomicBool::new(false));
+    let config = builder.with_client_cert_resolver(Arc::new(Identities {
+        known: identities,
+        missing: Arc::clone(&missing),
+    }));
     let trust = Trust {
         looked_in: certs.looked_in,
         dir: certs.dir,
@@ -105,6 +115,7 @@ pub(crate) fn load(environment: &EnvSnapshot, key: &HostKey) -> Result<Loaded, E
             .map(|identity| identity.certificate)
             .collect(),
         system,
+        identity_missing: missing,
     };
     Ok(Loaded {
         config,
@@ -266,9 +277,12 @@ impl ServerCertVerifier for NoVerifier {
     }
 }
 
-/// Shows the first client certificate that the server can check.
+/// Shows the first client certificate that the server can check, and remembers when there was none.
 #[derive(Debug)]
-struct Identities(Vec<Arc<CertifiedKey>>);
+struct Identities {
+    known: Vec<Arc<CertifiedKey>>,
+    missing: Arc<AtomicBool>,
+}
 
 impl rustls::client::ResolvesClientCert for Identities {
     fn resolve(
@@ -276,14 +290,14 @@ impl rustls::client::ResolvesClientCert for Identities {
         _root_hint_subjects: &[&[u8]],
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        self.0
-            .iter()
-            .find(|identity| identity.key.choose_scheme(schemes).is_some())
-            .cloned()
+        let fitting = |one: &&Arc<CertifiedKey>| one.key.choose_scheme(schemes).is_some();
+        let found = self.known.iter().find(fitting).cloned();
+        self.missing.store(found.is_none(), Ordering::Relaxed);
+        found
     }
 
     fn has_certs(&self) -> bool {
-        !self.0.is_empty()
+        !self.known.is_empty()
     }
 }
 
