@@ -118,6 +118,9 @@ pub enum PlanError {
     /// Manifests that contradict each other.
     #[error("the manifests differ about the size of the blob `{0}`")]
     SizesDiffer(Digest),
+    /// A blob that has bytes is said to have none, so that nobody knows when to stop reading.
+    #[error("the manifest says that blob `{0}` has no bytes, and its digest says that it has")]
+    NoSize(Digest),
     /// Indexes that list more than one copy can hold.
     #[error("the index lists more manifests than one copy takes")]
     TooMany,
@@ -155,7 +158,7 @@ impl Error {
             Self::Plan(PlanError::NoPlatform { .. } | PlanError::OtherPlatform { .. }) => {
                 Kind::NotFound
             }
-            Self::Plan(PlanError::SizesDiffer(_)) => Kind::SizeMismatch,
+            Self::Plan(PlanError::SizesDiffer(_) | PlanError::NoSize(_)) => Kind::SizeMismatch,
             Self::Plan(_) => Kind::Unsupported,
             Self::Lost => Kind::Bug,
         }
@@ -235,7 +238,9 @@ impl PlanError {
             Self::Convert { .. } => {
                 Some("leave out `--format`, or name a destination that takes the image as it is")
             }
-            Self::NotAccepted(_) | Self::TooDeep(_) | Self::SizesDiffer(_) => None,
+            Self::NotAccepted(_) | Self::TooDeep(_) | Self::SizesDiffer(_) | Self::NoSize(_) => {
+                None
+            }
         }
     }
 }

@@ -155,6 +155,11 @@ impl Terms<'_> {
     }
 
     fn image(&self, image: &ImageManifest, blobs: &mut Blobs) -> Result<NodePlan, Error> {
+        // Only schema 1 has no sizes. Elsewhere a size of 0 would be an invitation without an end.
+        let endless = |blob: &&Descriptor| blob.size == 0 && !blob.digest.matches(b"");
+        if let Some(blob) = image.blobs().find(endless) {
+            return Err(PlanError::NoSize(blob.digest).into());
+        }
         let (kind, fallbacks) = self.image_kind(image)?;
         let compress = image.has_image_config()
             && self.caps.layers == LayerForm::Compressed

@@ -3,7 +3,7 @@
 use crate::shell::{has, run};
 
 /// A package, and the program of it that shows that it is there.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("podman", "podman"),
@@ -11,6 +11,7 @@ const PACKAGES: [(&str, &str); 7] = [
     ("gnupg", "gpg"),
     ("openssl", "openssl"),
     ("apache2-utils", "htpasswd"),
+    ("m4", "m4"),
 ];
 
 /// Installs what is missing, if `install` says so and the system lets us; else says what is.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dhow_copy::{Error, Event, Options, PlanError, Side};
-use dhow_model::{Digest, Index, ManifestKind};
+use dhow_model::{Digest, Index, ManifestKind, RawManifest};
 use dhow_testkit::image::{ImageSpec, IndexSpec, SampleImage};
 use dhow_testkit::memory::{Call, Fault, Memory};
 use dhow_transport::Kind;
@@ -48,6 +48,20 @@ async fn wrong_content_is_found_and_nothing_is_committed() {
         assert_eq!(to.root(), None);
         assert_eq!(to.blob(&bad), None);
     }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_said_to_have_no_bytes_is_not_read() {
+    let honest = ImageSpec::oci(9).build();
+    let text = String::from_utf8(honest.root.bytes().to_vec()).unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    document["layers"][0]["size"] = 0.into();
+    let mut image = honest;
+    image.root = RawManifest::new(document.to_string().into(), None).unwrap();
+    let from = Memory::holding("from", &image);
+    let to = Memory::new("to");
+    assert_eq!(kind(copy(&from, &to, options()).await), Kind::SizeMismatch);
+    assert_eq!(to.blob_count(), 0);
 }
 
 #[tokio::test]
