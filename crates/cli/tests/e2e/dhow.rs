@@ -58,6 +58,8 @@ impl Desk {
             "HTTP_PROXY",
             "HTTPS_PROXY",
             "ALL_PROXY",
+            "no_proxy",
+            "NO_PROXY",
             "REGISTRY_AUTH_FILE",
             "DOCKER_CONFIG",
             "XDG_CONFIG_HOME",

@@ -15,6 +15,7 @@ mod mirrors;
 mod openshift;
 mod podman;
 mod processes;
+mod proxies;
 mod registry;
 mod samples;
 mod second_opinions;
