@@ -13,7 +13,7 @@ use crate::run::{Outcome, Work};
 use crate::transfer::Context;
 use crate::{
     Error, Event, Job, PlanSummary, PlannedBlob, Progress, Report, Select, Tally, admit, assemble,
-    plan, resolve, run, survey,
+    plan, resolve, run, survey, unchanged,
 };
 
 /// Copies images under one policy.
@@ -33,6 +33,13 @@ impl Engine {
     pub async fn copy(&self, job: &Job, progress: Arc<dyn Progress>) -> Result<Report, Error> {
         let patience = Patience::new(&job.options, &progress);
         let source = patience.run("the source", || open_source(job)).await?;
+        if source.caps().counted {
+            let sink = patience.run("the destination", || open_sink(job)).await?;
+            let asked = unchanged::report(&*source, &*sink, job, &self.admission);
+            if let Some(report) = asked.await {
+                return Ok(report);
+            }
+        }
         let raw = resolve::tree(&*source, &job.options, &patience).await?;
         let tree = admit::tree(raw, &*job.source, &self.admission)?;
         if let Select::Platforms(wanted) = &job.options.select {
@@ -153,6 +160,7 @@ fn planned_report(root: Descriptor, images: usize, plan: PlanSummary) -> Report 
         sent: Tally::default(),
         reused: Tally::default(),
         mounted: Tally::default(),
+        unchanged: false,
         served_by: None,
         plan: Some(plan),
     }
@@ -176,6 +184,7 @@ fn report(outcome: &Outcome, images: usize) -> Report {
         sent: tally(&[How::Sent]),
         reused: tally(&[How::Present, How::Linked]),
         mounted: tally(&[How::Mounted]),
+        unchanged: false,
         served_by: None,
         plan: None,
     }

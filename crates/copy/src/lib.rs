@@ -19,6 +19,7 @@ mod run;
 mod survey;
 mod tap;
 mod transfer;
+mod unchanged;
 
 pub use engine::Engine;
 pub use error::{Error, PlanError, Side};

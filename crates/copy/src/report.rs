@@ -9,7 +9,7 @@ pub struct Report {
     pub digest: Digest,
     /// Its media type.
     pub media_type: MediaType,
-    /// How many images were copied (1 for an image, n for an index).
+    /// How many images were copied (1 for an image, n for an index; 0 when nothing was to be done).
     pub images: usize,
     /// Blobs and bytes whose content was sent.
     pub sent: Tally,
@@ -17,6 +17,8 @@ pub struct Report {
     pub reused: Tally,
     /// Blobs and bytes that the registry mounted from another repository.
     pub mounted: Tally,
+    /// The destination had all of it under this name: nothing was read, and nothing written.
+    pub unchanged: bool,
     /// Where the image was really read from, when that is not the place that was named: a mirror,
     /// or what registries.conf puts in its stead.
     pub served_by: Option<String>,

@@ -122,6 +122,7 @@ impl Memory {
             source_caps: SourceCaps {
                 ranges: true,
                 concurrency: CONCURRENCY,
+                counted: false,
                 places: NonZeroU16::MIN,
             },
             sink_caps: SinkCaps {
@@ -142,6 +143,13 @@ impl Memory {
     #[must_use]
     pub fn with_caps(mut self, change: impl FnOnce(&mut SinkCaps)) -> Self {
         change(&mut self.own().sink_caps);
+        self
+    }
+
+    /// Changes what the place says of itself as a source. For a place that is not shared yet.
+    #[must_use]
+    pub fn with_source_caps(mut self, change: impl FnOnce(&mut SourceCaps)) -> Self {
+        change(&mut self.own().source_caps);
         self
     }
 

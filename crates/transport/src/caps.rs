@@ -11,6 +11,9 @@ pub struct SourceCaps {
     pub ranges: bool,
     /// How many blobs may be read at once.
     pub concurrency: NonZeroU16,
+    /// Every manifest that is read counts against a limit, and asking for the root's digest does
+    /// not: it is worth to ask first.
+    pub counted: bool,
     /// How many places hold the blobs: a blob that is asked for again comes from the next of them.
     pub places: NonZeroU16,
 }

@@ -15,7 +15,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dhow_model::{Descriptor, Digest, ImageManifest, RawManifest, Reference, Repository};
+use dhow_model::{
+    Descriptor, Digest, ImageManifest, ManifestKind, RawManifest, Reference, Repository,
+};
 use futures_core::stream::BoxStream;
 
 pub use blob::{Blob, BlobWant, Body, ByteRange, How, Placed, Slot};
@@ -89,9 +91,14 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// verifies while it reads.
     async fn blob(&self, blob: &Descriptor, range: ByteRange) -> Result<Blob>;
 
-    /// Returns the digest of the root, by a cheaper way than reading it where there is one.
-    async fn root_digest(&self) -> Result<Digest> {
-        Ok(self.root().await?.digest())
+    /// Returns what is known of the root without reading it, where there is a cheaper way. Not
+    /// verified.
+    async fn root_head(&self) -> Result<RootHead> {
+        let root = self.root().await?;
+        Ok(RootHead {
+            digest: root.digest(),
+            kind: Some(root.kind()),
+        })
     }
 
     /// Returns the layers as this place holds them, where they differ from the manifest's.
@@ -103,6 +110,15 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     async fn referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
         Ok(Vec::new())
     }
+}
+
+/// What is known of a root that was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootHead {
+    /// The digest.
+    pub digest: Digest,
+    /// The kind of manifest, where it is told.
+    pub kind: Option<ManifestKind>,
 }
 
 /// A place opened for writing.

@@ -174,6 +174,7 @@ impl Source for DirSource {
         SourceCaps {
             ranges: true,
             concurrency: CONCURRENCY,
+            counted: false,
             places: NonZeroU16::MIN,
         }
     }

@@ -285,6 +285,7 @@ impl Source for OciSource {
         SourceCaps {
             ranges: true,
             concurrency: CONCURRENCY,
+            counted: false,
             places: NonZeroU16::MIN,
         }
     }

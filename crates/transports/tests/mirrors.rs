@@ -166,7 +166,8 @@ async fn the_first_mirror_that_has_the_image_serves_all_of_it() {
     let location = located(&origin.address(), &[dead, mirror.address()], ":1");
     let source = location.source().await.expect("nothing was asked yet");
     assert_eq!(source.served_by(), None);
-    assert_eq!(source.root_digest().await.unwrap(), image.root.digest());
+    let head = source.root_head().await.unwrap();
+    assert_eq!(head.digest, image.root.digest());
     assert_eq!(source.root().await.unwrap(), image.root);
     for (blob, _) in &image.blobs {
         source.blob(blob, ByteRange::All).await.unwrap();

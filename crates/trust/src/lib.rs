@@ -51,6 +51,14 @@ impl Admission {
         Ok(Admitted::by_policy(manifest))
     }
 
+    /// Returns whether everything at a place is accepted, whatever it is.
+    pub fn accepts_anything(&self, transport: &str, scopes: &PolicyScopes) -> bool {
+        let (_, requirements) = self.requirements(transport, scopes);
+        requirements
+            .iter()
+            .all(|requirement| *requirement == Requirement::AcceptAnything)
+    }
+
     /// Returns the requirements that apply: of the location itself, else of its nearest parent,
     /// else of the transport, else of everything. With the words that name the scope.
     fn requirements(&self, transport: &str, scopes: &PolicyScopes) -> (String, &[Requirement]) {

@@ -27,7 +27,7 @@ pub(crate) fn text(request: &CopyRequest, copied: &CopyReport) {
     part(&report.mounted, "mounted");
     part(&report.reused, "already there");
     let images = match report.images {
-        1 => String::new(),
+        0 | 1 => String::new(),
         count => format!("{count} images, "),
     };
     streams::eprint(&format!(
@@ -36,7 +36,9 @@ pub(crate) fn text(request: &CopyRequest, copied: &CopyReport) {
         served_by(report),
         request.destination.name,
         report.digest,
-        if parts.is_empty() {
+        if report.unchanged {
+            "unchanged".to_owned()
+        } else if parts.is_empty() {
             "no blobs".to_owned()
         } else {
             parts.join(", ")
@@ -110,6 +112,7 @@ pub(crate) fn json(request: &CopyRequest, copied: &CopyReport) -> Result<(), Fai
         "sent": tally(&report.sent),
         "reused": tally(&report.reused),
         "mounted": tally(&report.mounted),
+        "unchanged": report.unchanged,
         "servedBy": report.served_by,
         "seconds": copied.elapsed.as_secs_f64(),
     });

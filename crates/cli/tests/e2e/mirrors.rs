@@ -247,3 +247,51 @@ async fn a_short_name_that_is_not_found_is_told_what_else_it_may_be() {
         assert!(told.contains(word), "{told}");
     }
 }
+
+/// Docker Hub counts manifests that are read, and not the question for their digest.
+#[tokio::test]
+async fn an_image_of_docker_hub_that_is_there_already_costs_no_manifest() {
+    let desk = Desk::new();
+    let image = ImageSpec::oci(6).build();
+    let served = image.clone();
+    let hub = ScriptedServer::start(move |seen, _| {
+        let last = seen.path.rsplit('/').next().unwrap_or_default();
+        if seen.path.contains("/manifests/") {
+            let reply = Reply::status(200)
+                .header("content-type", served.root.media_type().as_str())
+                .header("docker-content-digest", served.root.digest().to_string());
+            return reply.body(served.root.bytes().clone());
+        }
+        let mut blobs = served.blobs.iter();
+        match blobs.find(|(blob, _)| blob.digest.to_string() == last) {
+            Some((_, bytes)) => Reply::status(200).body(bytes.clone()),
+            None => Reply::status(404),
+        }
+    })
+    .await;
+    configure(
+        &desk,
+        &format!(
+            "[[registry]]\nprefix = 'docker.io'\nlocation = '{}'\ninsecure = true\n",
+            hub.address()
+        ),
+    );
+    for unchanged in [false, true] {
+        let before = hub.lines().len();
+        let mut command = desk.command();
+        command.args([
+            "copy",
+            "--output",
+            "json",
+            "docker://docker.io/team/app:1",
+            "oci:./kept:1",
+        ]);
+        let running = tokio::task::spawn_blocking(move || outcome(&mut command));
+        let report = running.await.unwrap().json();
+        assert_eq!(report["unchanged"], unchanged, "{report}");
+        assert_eq!(report["digest"], image.root.digest().to_string());
+        let asked = hub.lines().split_off(before);
+        let read = asked.iter().any(|line| line.starts_with("GET"));
+        assert_eq!(read, !unchanged, "{asked:?}");
+    }
+}

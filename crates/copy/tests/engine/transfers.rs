@@ -164,6 +164,34 @@ async fn the_caps_of_either_side_bound_the_blobs_in_flight() {
 }
 
 #[tokio::test]
+async fn where_reading_is_counted_the_digest_is_asked_for_first() {
+    let image = ImageSpec::oci(31).build();
+    let index = IndexSpec::oci(32, &["linux/amd64", "linux/arm64"]).build();
+    for (held, select, unchanged) in [
+        (&image, Select::System, true),
+        (&image, Select::All, true),
+        (&index, Select::All, true),
+        (&index, Select::System, false), // the destination is to have the image, not the index
+    ] {
+        let from = Memory::holding("from", held).with_source_caps(|caps| caps.counted = true);
+        let to = Memory::holding("to", held);
+        let wanted = Options {
+            select,
+            ..options()
+        };
+        let report = copy(&from, &to, wanted.clone()).await.unwrap();
+        assert_eq!(report.unchanged, unchanged);
+        assert_eq!(to.calls() == [Call::Sink], unchanged);
+        // What is converted has another digest.
+        let converted = Options {
+            format: Some(Format::Docker2),
+            ..wanted
+        };
+        assert!(!copy(&from, &to, converted).await.unwrap().unchanged);
+    }
+}
+
+#[tokio::test]
 async fn what_is_there_is_not_sent_again() {
     let index = IndexSpec::oci(12, &PLATFORMS).build();
     let (from, to) = (

@@ -135,8 +135,9 @@ pub async fn content(source: &dyn Source, blob: &Descriptor, range: ByteRange) -
 pub async fn stored(source: &dyn Source, image: &SampleImage) {
     let root = source.root().await.expect("the root is read");
     assert_eq!(root, image.root);
-    let digest = source.root_digest().await.expect("the digest is read");
-    assert_eq!(digest, image.root.digest());
+    let head = source.root_head().await.expect("the digest is told");
+    assert_eq!(head.digest, image.root.digest());
+    assert!(head.kind.is_none_or(|kind| kind == image.root.kind()));
     for manifest in &image.manifests {
         let read = source.manifest(&manifest.digest()).await;
         assert_eq!(read.expect("the member is read"), *manifest);

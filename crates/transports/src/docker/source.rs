@@ -12,7 +12,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use dhow_client::{ManifestRef, Place, RepositoryClient};
 use dhow_model::{Descriptor, Digest, RawManifest};
-use dhow_transport::{Blob, ByteRange, Error, Kind, Location, Result, Source, SourceCaps};
+use dhow_transport::{
+    Blob, ByteRange, Error, Kind, Location, Result, RootHead, Source, SourceCaps,
+};
 use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
 
@@ -21,6 +23,9 @@ use super::location::DockerLocation;
 
 /// How many blobs of one image are read at once.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::new(6).expect("6 is not 0");
+
+/// The registry that counts manifests which are read, and not the question for their digest.
+const COUNTS: &str = "docker.io";
 
 /// An image in a registry, opened for reading.
 #[derive(Debug)]
@@ -187,6 +192,7 @@ impl Source for DockerSource {
         SourceCaps {
             ranges: true,
             concurrency: CONCURRENCY,
+            counted: self.location.repository().registry() == COUNTS,
             places: u16::try_from(self.places.len())
                 .ok()
                 .and_then(NonZeroU16::new)
@@ -208,19 +214,25 @@ impl Source for DockerSource {
         fetching.await.cloned()
     }
 
-    async fn root_digest(&self) -> Result<Digest> {
-        if let Some(digest) = self.location.reference.digest {
-            return Ok(digest);
-        }
+    async fn root_head(&self) -> Result<RootHead> {
         if self.root.get().is_none() {
-            let asked =
-                self.ask(|client, manifest| async move { client.head_manifest(&manifest).await });
+            let asked = self
+                .ask(|client, manifest| async move { client.head_manifest(&manifest).await })
+                .await?;
             // A registry that does not say the digest has to send the manifest.
-            if let Some(digest) = asked.await?.and_then(|head| head.digest) {
-                return Ok(digest);
+            let named = self.location.reference.digest;
+            if let Some(head) = asked
+                && let Some(digest) = named.or(head.digest)
+            {
+                let kind = head.media_type.and_then(|kind| kind.manifest_kind());
+                return Ok(RootHead { digest, kind });
             }
         }
-        Ok(self.root().await?.digest())
+        let root = self.root().await?;
+        Ok(RootHead {
+            digest: root.digest(),
+            kind: Some(root.kind()),
+        })
     }
 
     async fn manifest(&self, digest: &Digest) -> Result<RawManifest> {
