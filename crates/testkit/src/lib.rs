@@ -4,6 +4,7 @@
 
 pub mod conformance;
 pub mod evil;
+pub mod identity;
 pub mod image;
 pub mod memory;
 pub mod scripted;

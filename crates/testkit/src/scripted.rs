@@ -16,6 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::identity::Identity;
 
 use crate::evil::Flood;
 
@@ -182,6 +185,21 @@ impl ScriptedServer {
     where
         F: Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
     {
+        Self::listen(Box::new(script), None).await
+    }
+
+    /// Starts a server that speaks TLS.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub async fn start_tls<F>(identity: &Identity, script: F) -> Self
+    where
+        F: Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
+    {
+        Self::listen(Box::new(script), Some(identity.acceptor())).await
+    }
+
+    async fn listen(script: Box<Script>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
             .expect("loopback has ports");
@@ -190,8 +208,9 @@ impl ScriptedServer {
             .expect("a bound socket has an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::new(Shared {
-            script: Box::new(script),
+            script,
             seen: seen.clone(),
+            tls,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, shared));
@@ -226,6 +245,7 @@ type Script = dyn Fn(&Seen, usize) -> Reply + Send + Sync;
 struct Shared {
     script: Box<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    tls: Option<TlsAcceptor>,
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -233,10 +253,18 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
         let shared = shared.clone();
         connections.spawn(async move {
+            let tls = shared.tls.clone();
             let service = service_fn(move |request| answer(shared.clone(), request));
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let http = http1::Builder::new();
             // A connection that breaks is what tests are about.
-            drop(connection.await);
+            match tls {
+                None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        drop(http.serve_connection(TokioIo::new(stream), service).await);
+                    }
+                }
+            }
         });
     }
 }

@@ -9,6 +9,7 @@ mod lists;
 mod manifests;
 mod retries;
 mod safety;
+mod tls;
 mod upload;
 
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub(crate) fn basic() -> Credentials {
     }
 }
 
-fn given(credentials: Credentials) -> CredentialSource {
+pub(crate) fn given(credentials: Credentials) -> CredentialSource {
     CredentialSource::Given(FoundCredentials {
         credentials,
         origin: "`--creds`".to_owned(),
