@@ -207,3 +207,41 @@ fn what_docker_keeps_is_used_and_left_alone() {
         .ok();
     assert_eq!(fs::read_to_string(&file).unwrap(), "{\n\t\"auths\": {}\n}");
 }
+
+#[test]
+fn at_a_terminal_dhow_asks_and_does_not_show_the_password() {
+    if !tools::has("docker-registry") || !tools::has("script") {
+        return;
+    }
+    let desk = Desk::new();
+    let registry = registry(&desk);
+    let line = format!(
+        "{} login {INSECURE} {}",
+        crate::dhow::binary().display(),
+        registry.address
+    );
+    let mut child = desk
+        .dressed("script")
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    keys.write_all(b"ann\n").unwrap();
+    // What is typed before the question would be shown by the terminal.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    keys.write_all(b"s3cret\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    drop(keys);
+    let shown = Outcome::new(line, &child.wait_with_output().unwrap()).ok();
+    assert!(
+        shown.contains("Username: ") && shown.contains("Password: "),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("Login Succeeded!") && !shown.contains("s3cret"),
+        "{shown}"
+    );
+}

@@ -92,7 +92,14 @@ impl AuthFiles {
         let looked: Vec<String> = self
             .files()
             .iter()
-            .map(|file| format!("`{}`", file.path.display()))
+            .map(|file| {
+                let absent = if file.path.exists() {
+                    ""
+                } else {
+                    " (not there)"
+                };
+                format!("`{}`{absent}", file.path.display())
+            })
             .collect();
         Ok(FoundCredentials {
             credentials: Credentials::Anonymous,
