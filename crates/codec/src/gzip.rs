@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use dhow_model::{Algorithm, Digest, Hasher};
 use flate2::Compression;
+use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
@@ -154,6 +155,11 @@ const DEPTH: usize = 4;
 
 /// The size of the pieces that come out, in bytes.
 const PIECE: usize = 64 * 1024;
+
+/// Returns what comes out of a gzip file, all of its members. Blocks where `from` does.
+pub fn gunzip<R: std::io::BufRead>(from: R) -> impl std::io::Read {
+    MultiGzDecoder::new(from)
+}
 
 #[cfg(test)]
 mod tests {

@@ -11,5 +11,5 @@ mod verify;
 pub use futures_core::stream::BoxStream;
 
 pub use detect::detect;
-pub use gzip::{GzipFacts, gzip};
+pub use gzip::{GzipFacts, gunzip, gzip};
 pub use verify::{Expectation, VerifyError, verify};

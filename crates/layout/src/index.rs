@@ -26,7 +26,11 @@ impl LayoutIndex {
         }
     }
 
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// Parses the document.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut document: Map<String, Value> =
             serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let entries = match document.get_mut("manifests").map(Value::take) {

@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dhow_layout::BlobWriter;
@@ -51,6 +53,71 @@ pub(crate) async fn read(
         receiver.recv().await.map(|piece| (piece, receiver))
     });
     Ok(Blob::from_stream(Some(size), pieces.boxed()))
+}
+
+/// Reads a part of a file, such as a member of an archive, as a blob. Several can read one file at
+/// once.
+pub(crate) fn read_part(
+    file: Arc<File>,
+    part: Part,
+    blob: &Descriptor,
+    range: ByteRange,
+) -> Result<Blob, Error> {
+    if blob.size > 0 && part.size != blob.size {
+        return Err(Error::new(
+            Kind::SizeMismatch,
+            format!(
+                "size mismatch: blob {} should have {} bytes and has {}",
+                blob.digest, blob.size, part.size
+            ),
+        ));
+    }
+    let skip = match range {
+        ByteRange::All => 0,
+        ByteRange::From(offset) => offset.min(part.size),
+    };
+    let rest = Part {
+        offset: part.offset + skip,
+        size: part.size - skip,
+    };
+    let (sender, receiver) = mpsc::channel(DEPTH);
+    // Ends by itself: at the end of the part, or when the receiver is gone.
+    drop(tokio::task::spawn_blocking(move || {
+        send_part(&file, rest, &sender);
+    }));
+    let pieces = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    });
+    Ok(Blob::from_stream(Some(rest.size), pieces.boxed()))
+}
+
+/// A part of a file, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+}
+
+fn send_part(file: &File, part: Part, sender: &mpsc::Sender<io::Result<Bytes>>) {
+    let (mut offset, end) = (part.offset, part.offset + part.size);
+    while offset < end {
+        let room = usize::try_from(end - offset).unwrap_or(PIECE).min(PIECE);
+        let mut piece = vec![0; room];
+        let result = match file.read_at(&mut piece, offset) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => {
+                piece.truncate(length);
+                offset += length as u64;
+                Ok(Bytes::from(piece))
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let last = result.is_err();
+        if sender.blocking_send(result).is_err() || last {
+            return;
+        }
+    }
 }
 
 fn send_pieces(file: &File, sender: &mpsc::Sender<io::Result<Bytes>>) {

@@ -3,9 +3,12 @@
 pub mod dir;
 pub mod docker;
 mod file_blob;
+mod members;
 mod near;
 pub mod oci;
+pub mod oci_archive;
 mod path_scopes;
+mod select;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +38,7 @@ pub fn standard(parts: &Parts) -> Transports {
         Arc::new(dir::Dir::new()),
         Arc::new(docker::Docker::new(parts.endpoint.clone())),
         Arc::new(oci::Oci::new(parts.shared_blob_dir.clone())),
+        Arc::new(oci_archive::OciArchive::new(parts.tmp.clone())),
     ])
 }
 

@@ -1,6 +1,5 @@
 //! `oci:DIR[:REF | :@N]`: OCI image layout directories.
 
-mod select;
 mod sink;
 
 use std::fmt;
@@ -19,10 +18,10 @@ use dhow_transport::{
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use self::select::Select;
 use self::sink::OciSink;
 use crate::file_blob::{self, blocking, layout_error, place_is_absent};
-use crate::{near, path_scopes};
+use crate::path_scopes;
+use crate::select::Select;
 
 /// The `oci` transport.
 #[derive(Debug)]
@@ -75,12 +74,7 @@ struct OciLocation {
 
 impl fmt::Display for OciLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "oci:{}", self.layout.path().display())?;
-        match &self.select {
-            Select::Only => Ok(()),
-            Select::Named(name) => write!(f, ":{name}"),
-            Select::At(place) => write!(f, ":@{place}"),
-        }
+        write!(f, "oci:{}{}", self.layout.path().display(), self.select)
     }
 }
 
@@ -91,46 +85,7 @@ impl OciLocation {
             .layout
             .read_index()
             .map_err(|error| place_is_absent(layout_error(error), "an OCI layout directory"))?;
-        let entries = index.entries();
-        let path = self.layout.path().display();
-        let found = match &self.select {
-            Select::At(place) => entries.get(*place).cloned().ok_or_else(|| {
-                Error::new(
-                    Kind::NotFound,
-                    format!(
-                        "index {place} is too large for `{path}`, only {} entries available",
-                        entries.len()
-                    ),
-                )
-            }),
-            Select::Only if entries.len() == 1 => Ok(entries[0].clone()),
-            Select::Only if entries.is_empty() => Err(Error::new(
-                Kind::NotFound,
-                format!("`{path}` holds no image"),
-            )),
-            Select::Only => Err(Error::new(
-                Kind::Invalid,
-                format!("more than one image in oci layout `{path}`, choose an image"),
-            )
-            .hint(names_hint(&index.names()))),
-            Select::Named(name) => named(&entries, name).cloned().ok_or_else(|| {
-                Error::new(
-                    Kind::NotFound,
-                    format!("no descriptor found for reference `{name}` in `{path}`"),
-                )
-                .hint(near_hint(name, &index.names()))
-            }),
-        }?;
-        if !is_supported(&found) {
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!(
-                    "`{self}` is of the unsupported media type `{}`",
-                    found.media_type
-                ),
-            ));
-        }
-        Ok(found)
+        self.select.choose(&index, self.layout.path())
     }
 
     fn read_manifest(&self, digest: &Digest, expected: Option<&Descriptor>) -> Result<RawManifest> {
@@ -150,37 +105,6 @@ impl OciLocation {
     }
 }
 
-/// Returns the entry of that name, rather one that can be read.
-fn named<'a>(entries: &'a [Descriptor], name: &str) -> Option<&'a Descriptor> {
-    let mut of_name = entries
-        .iter()
-        .filter(|entry| entry.annotations.value(Annotations::REF_NAME) == Some(name));
-    let mut supported = of_name.clone().filter(|entry| is_supported(entry));
-    supported.next().or_else(|| of_name.next())
-}
-
-fn is_supported(entry: &Descriptor) -> bool {
-    let kind = entry.media_type.manifest_kind();
-    kind.is_some_and(|kind| !kind.is_docker1())
-}
-
-fn near_hint(name: &str, names: &[String]) -> String {
-    match near::nearest(name, names.iter().map(String::as_str)).as_slice() {
-        [] => names_hint(names),
-        near => format!("near names are `{}`", near.join("`, `")),
-    }
-}
-
-fn names_hint(names: &[String]) -> String {
-    const SHOWN: usize = 12;
-    if names.is_empty() {
-        return "no image there has a name; choose one by its place, as `:@0`".to_owned();
-    }
-    let more = if names.len() > SHOWN { ", …" } else { "" };
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
-    format!("name one of: {}{more}", shown.join(", "))
-}
-
 #[async_trait]
 impl Location for OciLocation {
     fn transport(&self) -> &'static str {
@@ -192,11 +116,7 @@ impl Location for OciLocation {
     }
 
     fn policy_scopes(&self) -> PolicyScopes {
-        let name = match &self.select {
-            Select::Named(name) => Some(name.as_str()),
-            _ => None,
-        };
-        path_scopes::scopes(self.layout.path(), name)
+        path_scopes::scopes(self.layout.path(), self.select.name())
     }
 
     async fn source(&self) -> Result<Arc<dyn Source>> {
@@ -213,11 +133,7 @@ impl Location for OciLocation {
     }
 
     async fn sink(&self) -> Result<Arc<dyn Sink>> {
-        if let Select::At(place) = self.select {
-            return Err(Error::unsupported(format!(
-                "destination reference must not contain a manifest index @{place}"
-            )));
-        }
+        self.select.check_destination()?;
         if self.layout.path().exists() && !self.layout.path().is_dir() {
             return Err(Error::new(
                 Kind::Exists,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dhow_testkit::conformance::Place;
 use dhow_transport::{Location, Transport};
-use dhow_transports::{dir, oci};
+use dhow_transports::{dir, oci, oci_archive};
 
 fn located(transport: &dyn Transport, rest: &str) -> Arc<dyn Location> {
     transport.parse(rest).expect("the test names a place")
@@ -22,6 +22,22 @@ mod in_a_layout {
         let directory = tempfile::tempdir().expect("there is a place for files");
         let path = show(&directory.path().join("layout"));
         let transport = oci::Oci::new(None);
+        Place::named(
+            move |name| located(&transport, &format!("{path}:{name}")),
+            directory,
+        )
+    }
+
+    dhow_testkit::conformance_tests!(place);
+}
+
+mod in_an_oci_archive {
+    use super::*;
+
+    async fn place() -> Place {
+        let directory = tempfile::tempdir().expect("there is a place for files");
+        let path = show(&directory.path().join("images.tar"));
+        let transport = oci_archive::OciArchive::new(directory.path().to_owned());
         Place::named(
             move |name| located(&transport, &format!("{path}:{name}")),
             directory,

@@ -22,7 +22,10 @@ fn transports() -> Transports {
 
 #[test]
 fn names_are_parsed_and_shown_in_full() {
-    assert_eq!(transports().names(), ["dir", "docker", "oci"]);
+    assert_eq!(
+        transports().names(),
+        ["dir", "docker", "oci", "oci-archive"]
+    );
     for (name, shown) in [
         (
             "docker://centos",
@@ -31,6 +34,7 @@ fn names_are_parsed_and_shown_in_full() {
         ("docker://quay.io/a/b:c", "docker://quay.io/a/b:c"),
         ("oci:./target:centos:7", "oci:./target:centos:7"),
         ("oci:target", "oci:target"),
+        ("oci-archive:a.tar:b", "oci-archive:a.tar:b"),
         ("dir:/a/b:c", "dir:/a/b:c"),
     ] {
         let location = transports().parse(name).unwrap();
@@ -53,7 +57,7 @@ fn other_names_are_refused_with_a_hint() {
         ("dokcer://a/b", "`docker:`"),
         ("Docker://a/b", "`docker:`"),
         ("ocid:a", "`oci:`"),
-        ("no way:a", "dir, docker, oci"),
+        ("no way:a", "dir, docker, oci, oci-archive"),
         ("docker:a/b", ""),
         ("docker://A b", ""),
         ("oci:", ""),

@@ -2,6 +2,7 @@
 //! that is not installed skips its tests with a word, and fails them under `CI=true`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod archives;
 mod authority;
 mod canary;
 mod dhow;

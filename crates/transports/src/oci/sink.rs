@@ -10,7 +10,7 @@ use dhow_transport::{
     SinkCaps,
 };
 
-use super::{CONCURRENCY, OciLocation, Select};
+use super::{CONCURRENCY, OciLocation};
 use crate::file_blob::{self, blocking, layout_error};
 use crate::path_scopes;
 
@@ -113,10 +113,7 @@ impl Sink for OciSink {
     async fn commit(&self, root: &RawManifest) -> Result<()> {
         self.put_manifest(root).await?;
         let entry = root.descriptor();
-        let name = match &self.location.select {
-            Select::Named(name) => Some(name.clone()),
-            _ => None,
-        };
+        let name = self.location.select.name().map(str::to_owned);
         self.locked(move |layout| {
             layout.update_index(|index| {
                 index.insert(&entry, name.as_deref());
