@@ -8,10 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dhow_testkit::image::{ImageSpec, IndexSpec, write_layout};
 use dhow_testkit::token_service::{Right, Settings, TokenService, User};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Flavour};
 use crate::dhow::{Desk, Outcome};
 use crate::registry::{Registry, Wanted};
 use crate::samples::PLATFORMS;
@@ -39,21 +38,15 @@ fn service() -> TokenService {
 /// An authority for client certificates and a directory with one of it, beside the `ca.crt` of
 /// the server's.
 fn client_certificate(desk: &Desk, server: &Authority) -> (PathBuf, PathBuf) {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_file = desk.path("clients.crt");
-    fs::write(&ca_file, ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate().unwrap();
-    let mut client = CertificateParams::new(vec!["client".to_owned()]).unwrap();
-    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let certificate = client.signed_by(&key, &issuer).unwrap();
+    let place = desk.path("clients");
+    fs::create_dir(&place).unwrap();
+    let clients = Authority::with(&place, &["client"], Flavour::Client);
+    let ca_file = clients.trusted.join("ca.crt");
     let directory = desk.path("with-client");
     fs::create_dir(&directory).unwrap();
     fs::copy(server.trusted.join("ca.crt"), directory.join("ca.crt")).unwrap();
-    fs::write(directory.join("client.cert"), certificate.pem()).unwrap();
-    fs::write(directory.join("client.key"), key.serialize_pem()).unwrap();
+    fs::copy(&clients.certificate, directory.join("client.cert")).unwrap();
+    fs::copy(&clients.key, directory.join("client.key")).unwrap();
     (ca_file, directory)
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::{DigitallySignedStruct, ProtocolVersion, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -18,8 +18,8 @@ use crate::{Error, ErrorKind, fault, tls};
 /// What a TLS handshake showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFacts {
-    /// `TLSv1.3`.
-    pub version: String,
+    /// `TLS 1.3`.
+    pub version: &'static str,
     /// The certificates that the server sent, its own first.
     pub chain: Vec<CertificateFacts>,
     /// Why the server's certificate is not trusted; `None` when it is.
@@ -82,10 +82,11 @@ async fn shake(channel: &Channel, address: SocketAddr) -> Result<Option<TlsFacts
     let seen = std::mem::take(&mut *verifier.lock());
     let version = stream.get_ref().1.protocol_version();
     Ok(Some(TlsFacts {
-        version: version
-            .and_then(|version| version.as_str())
-            .unwrap_or("TLS")
-            .to_owned(),
+        version: match version {
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            _ => "TLS",
+        },
         chain: seen.chain.iter().filter_map(CertificateFacts::of).collect(),
         distrust: seen.distrust,
     }))
