@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+pub use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
 
 /// Who a server is.
 pub struct Identity {
@@ -20,6 +21,14 @@ impl Identity {
     /// # Panics
     /// When no certificate can be made.
     pub fn new() -> Self {
+        Self::speaking(ALL_VERSIONS)
+    }
+
+    /// Makes one that speaks only `versions` of TLS.
+    ///
+    /// # Panics
+    /// When no certificate can be made.
+    pub fn speaking(versions: &[&'static SupportedProtocolVersion]) -> Self {
         let made = "certificates can be made";
         let ca_key = KeyPair::generate().expect(made);
         let mut ca = CertificateParams::new(Vec::new()).expect(made);
@@ -35,7 +44,7 @@ impl Identity {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let chain = vec![certificate.der().clone()];
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .expect("certificate and key belong together");
         Self {

@@ -1,6 +1,12 @@
 //! Whose certificate is trusted, and what is said when it is not.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
@@ -124,4 +130,110 @@ fn a_client_key_that_cannot_be_used_is_named() {
         assert!(!matches!(message.code, Some(0 | 2)), "{message:?}");
         assert!(message.stderr.contains("client.key"), "{message:?}");
     }
+}
+
+#[test]
+fn directories_of_authorities_are_taken_from_the_environment() {
+    let desk = Desk::new();
+    let authority = Authority::create(&desk.work());
+    let wanted = Wanted {
+        tls: Some(&authority),
+        ..Wanted::default()
+    };
+    let server = Registry::dhow(&desk, "registry", wanted);
+    let image = format!("docker://{}/none:1", server.address);
+    let empty = desk.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let (empty, trusted) = (empty.display(), authority.trusted.display());
+    for (value, code) in [
+        (format!("{trusted}"), 2),
+        (format!("{empty}:{trusted}"), 2),
+        (format!("{empty}"), 6),
+        (format!("{trusted}/nowhere"), 8),
+    ] {
+        let mut command = desk.command();
+        command
+            .env("SSL_CERT_DIR", &value)
+            .args(["inspect", &image]);
+        let told = outcome(&mut command).fails(code);
+        assert!(code != 8 || told.contains("nowhere"), "{told}");
+    }
+    let mut command = desk.command();
+    command
+        .env("SSL_CERT_FILE", "/nowhere/ca.crt")
+        .args(["inspect", &image]);
+    let told = outcome(&mut command).fails(8);
+    assert!(
+        told.contains("SSL_CERT_FILE") && told.contains("/nowhere/ca.crt"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_server_that_speaks_only_old_tls_is_refused_with_a_reason() {
+    if !has("openssl") {
+        return;
+    }
+    let desk = Desk::new();
+    let authority = Authority::create(&desk.work());
+    let trusted = format!("--cert-dir={}", authority.trusted.display());
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut server = desk
+        .dressed("openssl")
+        .args(["s_server", "-www", "-tls1_1", "-accept", &address])
+        .args(["-cipher", "DEFAULT@SECLEVEL=0", "-cert"])
+        .arg(&authority.certificate)
+        .arg("-key")
+        .arg(&authority.key)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while TcpStream::connect(&address).is_err() {
+        let waited = start.elapsed();
+        assert!(waited < Duration::from_secs(10), "openssl does not listen");
+    }
+    let image = format!("docker://{address}/none:1");
+    let report = desk.dhow(&["doctor", &trusted, &image]);
+    server.kill().ok();
+    server.wait().ok();
+    let line = report.stdout.lines().find(|line| line.contains(" tls "));
+    let line = line.unwrap_or_else(|| panic!("{report:?}"));
+    assert!(
+        line.contains("error") && line.contains("ProtocolVersion"),
+        "{line}"
+    );
+}
+
+#[test]
+fn https_is_tried_once_where_it_is_not_spoken() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let greetings = Arc::new(AtomicUsize::new(0));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counts = (Arc::clone(&greetings), Arc::clone(&requests));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut bytes = [0; 4096];
+            let length = stream.read(&mut bytes).unwrap_or_default();
+            if bytes[0] == 0x16 {
+                counts.0.fetch_add(1, Ordering::Relaxed);
+            } else if length > 0 {
+                counts.1.fetch_add(1, Ordering::Relaxed);
+            }
+            let answer = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).ok();
+        }
+    });
+    let desk = Desk::new();
+    let image = format!("docker://{address}/none:1");
+    desk.dhow(&["inspect", "--tls-verify=false", &image])
+        .fails(2);
+    assert_eq!(greetings.load(Ordering::Relaxed), 1);
+    // The manifest, and the tags that are near.
+    assert!(requests.load(Ordering::Relaxed) >= 2);
 }

@@ -4,7 +4,7 @@
 use dhow_client::{Access, Content, EndpointOptions, ErrorKind, ManifestRef, RepositoryClient};
 use dhow_config::{Credentials, Secret};
 use dhow_model::Tag;
-use dhow_testkit::identity::Identity;
+use dhow_testkit::identity::{Identity, TLS12, TLS13};
 use dhow_testkit::scripted::{Reply, ScriptedServer, Seen};
 
 use crate::*;
@@ -129,6 +129,18 @@ async fn a_token_service_that_cannot_be_verified_gets_nothing() {
             "{verify:?}"
         );
         assert_eq!(service.seen().is_empty(), expected.is_some());
+    }
+}
+
+#[tokio::test]
+async fn servers_of_either_tls_version_are_spoken_to() {
+    for version in [&TLS12, &TLS13] {
+        let identity = Identity::speaking(&[version]);
+        let certificates = trusting(&identity);
+        let registry = ScriptedServer::start_tls(&identity, |_, _| Reply::status(404)).await;
+        let client = secure(&registry, basic(), &certificates, None);
+        let error = client.manifest(&latest()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{version:?}: {error}");
     }
 }
 
