@@ -6,7 +6,7 @@ use dhow_testkit::evil::Flood;
 use dhow_testkit::scripted::{Reply, ScriptedServer};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use crate::{always, client};
+use crate::{always, client, endpoint};
 
 const MIB: u64 = 1024 * 1024;
 /// What the buffers of two sockets and of two HTTP implementations can hold, generously.
@@ -47,6 +47,21 @@ async fn an_endless_list_of_tags_ends_at_its_bound() {
     let server = always(Reply::status(200).body(r#"{"tags":["#).flood(&flood)).await;
     let tags: Result<Vec<_>, _> = client(&server).tags().try_collect().await;
     assert_eq!(tags.unwrap_err().kind(), ErrorKind::Protocol);
+    assert!(flood.sent() <= 4 * MIB + BUFFERS, "{}", flood.sent());
+}
+
+#[tokio::test]
+async fn an_endless_catalog_ends_at_its_bound() {
+    let flood = Flood::of(b' ');
+    let server = always(
+        Reply::status(200)
+            .body(r#"{"repositories":["#)
+            .flood(&flood),
+    )
+    .await;
+    let endpoint = endpoint();
+    let all: Result<Vec<_>, _> = endpoint.catalog(&server.address()).try_collect().await;
+    assert_eq!(all.unwrap_err().kind(), ErrorKind::Protocol);
     assert!(flood.sent() <= 4 * MIB + BUFFERS, "{}", flood.sent());
 }
 

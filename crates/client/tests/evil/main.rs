@@ -14,8 +14,8 @@ use dhow_config::{Config, CredentialSource, Credentials, FoundCredentials, Regis
 use dhow_testkit::scripted::{Reply, ScriptedServer};
 use futures_util::FutureExt as _;
 
-/// Returns a client of `a/b` on the server that tries nothing twice.
-pub(crate) fn client(server: &ScriptedServer) -> RepositoryClient {
+/// Returns an endpoint that tries nothing twice.
+pub(crate) fn endpoint() -> Endpoint {
     let session = Session::new(SessionOptions {
         config: Arc::new(Config::default().with_registries(Registries::default())),
         retries: 0,
@@ -29,9 +29,14 @@ pub(crate) fn client(server: &ScriptedServer) -> RepositoryClient {
         tls_verify: Some(false),
         ..EndpointOptions::new(source)
     };
+    Endpoint::new(&session.unwrap(), options)
+}
+
+/// Returns a client of `a/b` on the server.
+pub(crate) fn client(server: &ScriptedServer) -> RepositoryClient {
     let repository = format!("{}/a/b", server.address());
     let repository = dhow_model::Repository::parse(&repository).unwrap();
-    Endpoint::new(&session.unwrap(), options)
+    endpoint()
         .repository(&repository, Access::Pull)
         .now_or_never()
         .unwrap()

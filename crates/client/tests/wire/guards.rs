@@ -7,7 +7,7 @@ use dhow_client::{
     Access, Content, ErrorKind, ManifestRef, RepositoryClient, Session, SessionOptions,
 };
 use dhow_config::{Config, ConfigOverrides, Credentials, EnvSnapshot, Registries, Secret};
-use dhow_model::{Repository, Tag};
+use dhow_model::{Digest, Repository, Tag};
 use dhow_testkit::scripted::{Reply, ScriptedServer};
 
 use crate::*;
@@ -169,29 +169,38 @@ async fn a_token_service_that_redirects_takes_the_password_nowhere() {
 async fn the_next_page_is_asked_for_at_the_registry() {
     let other = ScriptedServer::start(|_, _| Reply::status(200).body(r#"{"tags":["evil"]}"#)).await;
     let elsewhere = other.address();
-    let registry = ScriptedServer::start(move |seen, number| {
+    let registry = ScriptedServer::start(move |seen, _| {
         if seen.header("authorization").is_empty() {
             return Reply::status(401).header("www-authenticate", "Basic realm=\"x\"");
         }
-        let reply = Reply::status(200).body(format!(r#"{{"tags":["t{number}"]}}"#));
-        if seen.query.is_empty() {
-            reply.header(
-                "link",
-                format!("<http://{elsewhere}/v2/a/b/tags/list?n=2>; rel=\"next\""),
-            )
-        } else {
-            reply
+        let body = r#"{"tags":["t"],"repositories":["r"],"manifests":[]}"#;
+        let reply = Reply::status(200).body(body);
+        if !seen.query.is_empty() {
+            return reply;
         }
+        let next = format!("<http://{elsewhere}{}?n=2>; rel=\"next\"", seen.path);
+        reply.header("link", next)
     })
     .await;
-    let client = client(&registry, basic(), Access::Pull);
+    let session = session();
+    let endpoint = endpoint(&session, basic());
+    let client = reach(&endpoint, &repository(&registry, "a/b"), Access::Pull);
     let tags: Vec<_> = client.tags().collect().await;
     assert_eq!(tags.len(), 2);
+    let catalog: Vec<_> = endpoint.catalog(&registry.address()).collect().await;
+    assert_eq!(catalog.len(), 2);
+    let subject = Digest::sha256(b"x");
+    client.referrers(&subject, None).await.unwrap();
     assert!(other.seen().is_empty());
-    assert_eq!(
-        registry.lines().last().unwrap(),
-        "GET /v2/a/b/tags/list?n=2"
-    );
+    let lines = registry.lines();
+    for page in [
+        "a/b/tags/list".to_owned(),
+        "_catalog".to_owned(),
+        format!("a/b/referrers/{subject}"),
+    ] {
+        let next = format!("GET /v2/{page}?n=2");
+        assert!(lines.contains(&next), "{next}: {lines:?}");
+    }
 }
 
 /// One budget for the whole process: what one request is told, all others heed.
