@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use dhow_client::Endpoint;
 use dhow_config::{AuthFiles, CredentialSource, Credentials, FoundCredentials, Secret};
-use dhow_transports::Parts;
+use dhow_model::Reference;
+use dhow_transports::{EngineOptions, Parts};
 
 use crate::Session;
 
@@ -30,6 +31,10 @@ pub struct EndpointOptions {
     pub authfile: Option<PathBuf>,
     /// Where `oci:` keeps its blobs, when that is not in the layout.
     pub shared_blob_dir: Option<PathBuf>,
+    /// Where the Docker engine listens, in place of what the environment says.
+    pub daemon_host: Option<String>,
+    /// More names for an image that is written to `docker-archive:`.
+    pub additional_tags: Vec<Reference>,
 }
 
 /// Which credentials are shown to a registry.
@@ -70,6 +75,13 @@ impl EndpointOptions {
             endpoint: Endpoint::new(&session.client, options),
             shared_blob_dir: self.shared_blob_dir.clone(),
             tmp: session.tmp.clone(),
+            additional_tags: self.additional_tags.clone(),
+            engine: EngineOptions {
+                host: self.daemon_host.clone(),
+                environment: std::sync::Arc::clone(session.config.environment()),
+                cert_dir: self.cert_dir.clone(),
+                tls_verify: self.tls_verify,
+            },
         }
     }
 

@@ -130,6 +130,7 @@ impl Memory {
                 layers: LayerForm::Keep,
                 concurrency: CONCURRENCY,
                 needs_size: false,
+                config_first: false,
                 foreign_layers: true,
                 sparse_index: true,
                 verifies: false,

@@ -100,6 +100,17 @@ pub enum Slot {
     Other,
 }
 
+/// What is about to be put for one image; told before its first blob.
+#[derive(Clone, Debug, Default)]
+pub struct Coming {
+    /// The layers in the order of the manifest, base first, each digest once, by the digest that
+    /// the source has.
+    pub layers: Vec<Digest>,
+    /// The config of the image, verified, where the sink asks for it ([`crate::SinkCaps::config_first`])
+    /// and the source has one.
+    pub config: Option<Bytes>,
+}
+
 /// A blob that the destination has now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {

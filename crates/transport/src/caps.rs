@@ -29,6 +29,8 @@ pub struct SinkCaps {
     pub concurrency: NonZeroU16,
     /// It must know the size of a blob before the first byte.
     pub needs_size: bool,
+    /// It wants to see the config before the first layer ([`crate::Sink::prepare`]).
+    pub config_first: bool,
     /// It takes manifests whose foreign layers are not stored with it.
     pub foreign_layers: bool,
     /// It takes an index that lists manifests which are not stored with it.

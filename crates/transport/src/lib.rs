@@ -20,7 +20,7 @@ use dhow_model::{
 };
 use futures_core::stream::BoxStream;
 
-pub use blob::{Blob, BlobWant, Body, ByteRange, How, Placed, Slot};
+pub use blob::{Blob, BlobWant, Body, ByteRange, Coming, How, Placed, Slot};
 pub use caps::{LayerForm, ReuseScope, SinkCaps, SourceCaps};
 pub use error::{Error, Kind, ParseError, Retry};
 pub use policy::PolicyScopes;
@@ -134,6 +134,12 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
     /// known cheaply.
     async fn present_root(&self) -> Result<Option<Digest>> {
         Ok(None)
+    }
+
+    /// Tells what is about to be put for one image, before the first of its blobs. Changes nothing
+    /// that is visible.
+    async fn prepare(&self, _coming: &Coming) -> Result<()> {
+        Ok(())
     }
 
     /// Makes a blob available without sending its bytes, if it is present already or can be

@@ -141,6 +141,7 @@ impl Location for DirLocation {
             layers: LayerForm::Keep,
             concurrency: CONCURRENCY,
             needs_size: false,
+            config_first: false,
             foreign_layers: false,
             sparse_index: true,
             verifies: true,

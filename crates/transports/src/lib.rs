@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dhow_client::Endpoint;
+use dhow_config::EnvSnapshot;
 use dhow_model::Reference;
 use dhow_transport::{Location, ParseError, Transport};
 
@@ -26,6 +27,24 @@ pub struct Parts {
     pub shared_blob_dir: Option<PathBuf>,
     /// Where big temporary files go.
     pub tmp: PathBuf,
+    /// More names for an image that is written to `docker-archive:`.
+    pub additional_tags: Vec<Reference>,
+    /// How a Docker engine is reached.
+    pub engine: EngineOptions,
+}
+
+/// How a Docker engine is reached, from the flags of one side.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// Where it listens (`unix://…`, `tcp://…`, `http://…`), as the flag says; `None`: what the
+    /// environment and Docker's contexts say, else the usual socket.
+    pub host: Option<String>,
+    /// The environment of the process: `DOCKER_HOST` and what belongs to it.
+    pub environment: Arc<EnvSnapshot>,
+    /// The directory with `ca.pem`, `cert.pem` and `key.pem`.
+    pub cert_dir: Option<PathBuf>,
+    /// Whether certificates are verified; `None`: yes.
+    pub tls_verify: Option<bool>,
 }
 
 /// The transports of one side of a command.

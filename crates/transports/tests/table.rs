@@ -2,7 +2,7 @@
 
 use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
 use dhow_config::{AuthFiles, CredentialSource};
-use dhow_transports::{Parts, Transports, standard};
+use dhow_transports::{EngineOptions, Parts, Transports, standard};
 
 fn transports() -> Transports {
     let session = Session::new(SessionOptions::default()).expect("the options are right");
@@ -17,6 +17,8 @@ fn transports() -> Transports {
         endpoint: Endpoint::new(&session, options),
         shared_blob_dir: None,
         tmp: std::env::temp_dir(),
+        additional_tags: Vec::new(),
+        engine: EngineOptions::default(),
     })
 }
 

@@ -52,6 +52,7 @@ pub(crate) struct EndpointArgs<S> {
     cert_dir: Option<PathBuf>,
     authfile: Option<PathBuf>,
     shared_blob_dir: Option<PathBuf>,
+    daemon_host: Option<String>,
     side: PhantomData<S>,
 }
 
@@ -84,6 +85,8 @@ impl<S: Side> EndpointArgs<S> {
                 .clone()
                 .or_else(|| shared.and_then(|shared| shared.authfile.clone())),
             shared_blob_dir: self.shared_blob_dir.clone(),
+            daemon_host: self.daemon_host.clone(),
+            additional_tags: Vec::new(),
         };
         Ok(ImageName {
             name: name.to_owned(),
@@ -211,6 +214,11 @@ impl<S: Side> Args for EndpointArgs<S> {
                 "DIR",
                 "Keep the blobs of `oci:` in this directory".to_owned(),
             ))
+            .arg(value(
+                "daemon-host",
+                "URL",
+                "Docker engine of `docker-daemon:` [default: $DOCKER_HOST, Docker's context, then /var/run/docker.sock]".to_owned(),
+            ))
             .arg(boolean(
                 "tls-verify",
                 format!("Verify the certificate of {side} [default: true]"),
@@ -243,6 +251,7 @@ impl<S: Side> FromArgMatches for EndpointArgs<S> {
             cert_dir: path("cert-dir"),
             authfile: path("authfile"),
             shared_blob_dir: path("shared-blob-dir"),
+            daemon_host: text("daemon-host"),
             side: PhantomData,
         })
     }

@@ -61,6 +61,7 @@ impl DockerSink {
             layers: LayerForm::Compressed,
             concurrency: CONCURRENCY,
             needs_size: false,
+            config_first: false,
             foreign_layers: true,
             sparse_index: true,
             scope: ReuseScope(format!("docker:{}", location.repository())),

@@ -138,6 +138,7 @@ fn caps(layout: &Layout) -> SinkCaps {
         layers: LayerForm::Compressed,
         concurrency: CONCURRENCY,
         needs_size: false,
+        config_first: false,
         foreign_layers: true,
         sparse_index: true,
         verifies: true,

@@ -67,6 +67,7 @@ impl ArchiveSink {
                 layers: LayerForm::Compressed,
                 concurrency: CONCURRENCY,
                 needs_size: false,
+                config_first: false,
                 foreign_layers: true,
                 sparse_index: true,
                 verifies: true,
