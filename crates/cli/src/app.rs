@@ -131,7 +131,8 @@ fn run(
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers())
-        .max_blocking_threads(64)
+        // Each blob on its way may hold several, that wait for one another.
+        .max_blocking_threads(256)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Local, "cannot start").caused_by(&error))?;

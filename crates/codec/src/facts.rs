@@ -12,6 +12,22 @@ impl<T> Facts<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Returns a copy of the value; as [`Facts::take`] otherwise.
+    pub fn value(&self) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Returns whether the stream has let go of it: it has ended, well or not.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     pub(crate) fn set(&self, value: T) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
     }

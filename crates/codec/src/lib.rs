@@ -1,12 +1,17 @@
-//! Byte pipelines: verification, detection of compression, and gzip compression.
+//! Byte pipelines: verification, detection of compression, decompression, and compression on all
+//! cores.
 //!
 //! Streams of [`Bytes`](bytes::Bytes) in, streams out. Hashing of passing bytes happens in place;
-//! compression runs on a thread of its own between two bounded channels.
+//! compression and decompression run on threads of their own between bounded channels.
 
+mod chunked;
 mod detect;
 mod facts;
-mod gzip;
+mod pack;
 mod packing;
+mod reader;
+mod stage;
+mod unpack;
 mod verify;
 
 /// Bytes on their way.
@@ -14,6 +19,8 @@ pub use futures_core::stream::BoxStream;
 
 pub use detect::detect;
 pub use facts::Facts;
-pub use gzip::{GzipFacts, gunzip, gzip};
-pub use packing::{PackFacts, PackFormat, Packing, UnpackFacts};
+pub use pack::pack;
+pub use packing::{PackFacts, PackFormat, Packing, PackingError, UnpackFacts};
+pub use reader::reader;
+pub use unpack::{learn, unpack};
 pub use verify::{Expectation, VerifyError, verify};

@@ -50,12 +50,74 @@ pub struct Packing {
     pub level: Option<i32>,
 }
 
+/// Why layers cannot be compressed in a way that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackingError {
+    /// There is no such format.
+    #[error("cannot find compressor for \"{0}\"")]
+    Unknown(String),
+    /// The format can be read only.
+    #[error("`{0}` can be read, and not written")]
+    ReadOnly(String),
+    /// The format has no such level.
+    #[error("gzip: invalid compression level: {0}")]
+    Level(i32),
+}
+
 impl Packing {
     /// gzip at its default level.
     pub const GZIP: Self = Self {
         format: PackFormat::Gzip,
         level: None,
     };
+
+    /// Parses the name of a format as users write it.
+    ///
+    /// # Errors
+    /// When there is no such format, it cannot be written, or it has no such level.
+    pub fn parse(format: &str, level: Option<i32>) -> Result<Self, PackingError> {
+        let format = match format {
+            "gzip" => PackFormat::Gzip,
+            "zstd" => PackFormat::Zstd,
+            "zstd:chunked" => PackFormat::ZstdChunked,
+            // COMPAT(skopeo): these are the names it knows.
+            "bzip2" | "Xz" | "xz" => return Err(PackingError::ReadOnly(format.to_owned())),
+            other => return Err(PackingError::Unknown(other.to_owned())),
+        };
+        let packing = Self { format, level };
+        packing.check()?;
+        Ok(packing)
+    }
+
+    /// Checks the level: gzip has 0 to 9 and -1 for its default; zstd takes any and does its best.
+    ///
+    /// # Errors
+    /// When the format has no such level.
+    pub fn check(&self) -> Result<(), PackingError> {
+        match (self.format, self.level) {
+            (PackFormat::Gzip, Some(level)) if !(-1..=9).contains(&level) => {
+                Err(PackingError::Level(level))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the level of libdeflate: its levels are finer than zlib's, and its 4 is both smaller
+    /// and faster than what other tools write by default.
+    pub(crate) fn gzip_level(self) -> i32 {
+        match self.level {
+            None | Some(-1) => 4,
+            Some(8) => 9,
+            Some(9) => 12,
+            Some(level) => level.clamp(0, 7),
+        }
+    }
+
+    /// Returns the level of zstd. Users of skopeo may give any number.
+    pub(crate) fn zstd_level(self) -> i32 {
+        self.level.unwrap_or(3).clamp(1, 19)
+    }
 }
 
 /// What is known of a stream that was compressed.

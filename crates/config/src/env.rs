@@ -47,6 +47,13 @@ impl EnvSnapshot {
             .map(PathBuf::from)
             .or_else(|| self.home().map(|home| home.join(".config")))
     }
+
+    /// Returns the directory of what can be found out anew.
+    pub fn cache_home(&self) -> Option<PathBuf> {
+        self.variable("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| self.home().map(|home| home.join(".cache")))
+    }
 }
 
 impl std::fmt::Debug for EnvSnapshot {

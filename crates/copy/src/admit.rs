@@ -1,6 +1,7 @@
 //! Admit: policy is asked about every manifest before an image is parsed.
 
-use dhow_model::{Admitted, ImageManifest, Index, Platform, RawManifest};
+use dhow_model::manifest::Docker1Manifest;
+use dhow_model::{Admitted, Descriptor, ImageManifest, Index, Platform, RawManifest};
 use dhow_transport::Location;
 use dhow_trust::Admission;
 
@@ -19,6 +20,8 @@ pub(crate) struct Node {
     pub(crate) raw: RawManifest,
     pub(crate) platform: Option<Platform>,
     pub(crate) content: Content,
+    /// The layers as the source holds them, where that is not as the manifest says; as many.
+    pub(crate) held: Option<Vec<Descriptor>>,
 }
 
 /// What a manifest is.
@@ -26,8 +29,8 @@ pub(crate) struct Node {
 pub(crate) enum Content {
     /// An image or an artifact.
     Image(Box<ImageManifest>),
-    /// A Docker schema 1 image: its layers in order, base first.
-    Docker1(Vec<dhow_model::Digest>),
+    /// A Docker schema 1 image.
+    Docker1(Box<Docker1Manifest>),
     /// An index, and for each entry the place of its manifest in the tree, if it takes part.
     Index(Box<Index>, Vec<Option<usize>>),
 }
@@ -68,6 +71,7 @@ pub(crate) fn tree(
             raw: node.raw,
             platform: node.platform,
             content,
+            held: None,
         });
     }
     Ok(Tree { nodes })
@@ -75,8 +79,7 @@ pub(crate) fn tree(
 
 fn parse(admitted: &Admitted<RawManifest>) -> Result<Content, dhow_model::ManifestError> {
     if admitted.as_inner().kind().is_docker1() {
-        let manifest = dhow_model::manifest::Docker1Manifest::parse(admitted)?;
-        return Ok(Content::Docker1(manifest.layers));
+        return Docker1Manifest::parse(admitted).map(|image| Content::Docker1(Box::new(image)));
     }
     ImageManifest::parse(admitted).map(|image| Content::Image(Box::new(image)))
 }

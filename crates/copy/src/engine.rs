@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dhow_model::{Descriptor, Repository};
+use dhow_model::Descriptor;
 use dhow_transport::{How, Sink, Source};
 use dhow_trust::Admission;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -41,28 +41,22 @@ impl Engine {
             }
         }
         let raw = resolve::tree(&*source, &job.options, &patience).await?;
-        let tree = admit::tree(raw, &*job.source, &self.admission)?;
+        let mut tree = admit::tree(raw, &*job.source, &self.admission)?;
         if let Select::Platforms(wanted) = &job.options.select {
             survey::fits(&*source, &tree, wanted, &patience).await?;
         }
+        survey::held(&*source, &mut tree).await?;
         let sink = patience.run("the destination", || open_sink(job)).await?;
         let terms = Terms {
             options: &job.options,
             caps: sink.caps(),
-            destination_digest: job.destination.reference().and_then(|name| name.digest),
+            destination: job.destination.reference(),
         };
         let plan = plan::tree(&tree, &terms)?;
         let images = tree.images();
         let mut summary = plan.summary(&tree);
         let configs = survey::configs(&*source, &tree, &plan, &patience).await?;
-        let context = Context {
-            source,
-            sink,
-            parallel: job.options.parallel,
-            patience,
-            mount_from: mount_from(job),
-            progress,
-        };
+        let context = Context::new(job, source, sink, patience, progress);
         if job.options.dry_run {
             summary.blobs = look(&context, &plan, summary.blobs).await?;
             let root = &tree.nodes[tree.root()].raw;
@@ -78,6 +72,7 @@ impl Engine {
         let served_by = context.source.served_by();
         context.progress.event(&Event::Planned(Arc::new(summary)));
         announce_images(&context, &tree);
+        context.announce(&tree, &plan).await?;
         let work = Work::new(context, tree, plan, configs);
         let outcome = run::tree(Arc::new(work)).await?;
         Ok(Report {
@@ -95,21 +90,6 @@ async fn open_source(job: &Job) -> Result<Arc<dyn Source>, Error> {
 async fn open_sink(job: &Job) -> Result<Arc<dyn Sink>, Error> {
     let opened = job.destination.sink().await;
     opened.map_err(|error| Error::destination(&job.destination, "open the place", error))
-}
-
-/// Returns the repositories of the destination's registry that have the blobs.
-fn mount_from(job: &Job) -> Vec<Repository> {
-    let Some(destination) = job.destination.reference() else {
-        return Vec::new();
-    };
-    let here = &destination.repository;
-    job.source
-        .reference()
-        .into_iter()
-        .chain(&job.options.mount_from)
-        .map(|reference| reference.repository.clone())
-        .filter(|from| from.registry() == here.registry() && from != here)
-        .collect()
 }
 
 fn announce_images(context: &Context, tree: &admit::Tree) {

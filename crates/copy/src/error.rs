@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use dhow_codec::PackFormat;
 use dhow_model::convert::ConvertError;
-use dhow_model::{Digest, ManifestError, ManifestKind};
+use dhow_model::{Digest, ManifestError, ManifestKind, MediaType};
 use dhow_transport::{Kind, Retry};
 use dhow_trust::Rejection;
 
@@ -101,9 +102,30 @@ pub enum PlanError {
     /// Rewriting was asked for where nothing is removed.
     #[error("removed platforms can be stripped only when platforms are chosen")]
     NothingToStrip,
-    /// An image in a format that this version cannot convert.
-    #[error("a Docker schema 1 image cannot be converted to `{}` yet", .0.media_type())]
-    Docker1(ManifestKind),
+    /// A format was asked for that the destination has no place for.
+    #[error("the destination cannot hold manifests of type `{}`, only {}", wanted.media_type(), listed(taken))]
+    CannotHold {
+        /// The kind that was asked for.
+        wanted: ManifestKind,
+        /// The kinds that there can be.
+        taken: Vec<ManifestKind>,
+    },
+    /// A compression was asked for that no manifest can name that the destination takes.
+    #[error("{}", compression_words(*format, *wanted))]
+    Compression {
+        /// The compression.
+        format: PackFormat,
+        /// The kind of manifest that was asked for with it.
+        wanted: Option<ManifestKind>,
+    },
+    /// A layer for which the wanted kind of manifest has no type.
+    #[error("a layer of type `{layer}` has no counterpart in `{}`", to.media_type())]
+    NoLayerType {
+        /// The type it has.
+        layer: MediaType,
+        /// The kind of manifest.
+        to: ManifestKind,
+    },
     /// A conversion that does not exist.
     #[error("the image cannot be converted to `{}`", to.media_type())]
     Convert {
@@ -124,6 +146,24 @@ pub enum PlanError {
     /// Indexes that list more than one copy can hold.
     #[error("the index lists more manifests than one copy takes")]
     TooMany,
+}
+
+/// COMPAT(skopeo): its words.
+fn compression_words(format: PackFormat, wanted: Option<ManifestKind>) -> String {
+    match wanted {
+        Some(kind) => format!(
+            "compression using {format} required together with format {}, which does not support it",
+            kind.media_type()
+        ),
+        None => format!(
+            "compression using {format} required but the destination takes no manifests that support it"
+        ),
+    }
+}
+
+fn listed(kinds: &[ManifestKind]) -> String {
+    let shown = kinds.iter().map(|kind| format!("`{}`", kind.media_type()));
+    shown.collect::<Vec<_>>().join(" and ")
 }
 
 /// Why a manifest must not change.
@@ -232,10 +272,13 @@ impl PlanError {
             Self::NothingToStrip | Self::TooMany => {
                 Some("choose platforms with `--multi-arch linux/amd64,…`")
             }
-            Self::Docker1(_) => {
-                Some("copy it as it is, without `--format`, to `docker:` or `dir:`")
+            Self::CannotHold { .. } => {
+                Some("leave out `--format`, or name a destination such as `dir:`, which holds any")
             }
-            Self::Convert { .. } => {
+            Self::Compression { .. } => {
+                Some("pass `--format oci`, or choose `--dest-compress-format gzip`")
+            }
+            Self::NoLayerType { .. } | Self::Convert { .. } => {
                 Some("leave out `--format`, or name a destination that takes the image as it is")
             }
             Self::NotAccepted(_) | Self::TooDeep(_) | Self::SizesDiffer(_) | Self::NoSize(_) => {

@@ -1,11 +1,15 @@
 //! What to copy and how: the typed form of the command line.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dhow_model::{Platform, Reference};
-use dhow_transport::Location;
+use dhow_codec::Packing;
+use dhow_model::{ManifestKind, Platform, PlatformWish, Reference};
+use dhow_transport::{LayerForm, Location};
+
+use crate::BlobCache;
 
 /// One copy: from a location to a location.
 #[derive(Clone, Debug)]
@@ -24,13 +28,27 @@ pub struct Options {
     /// Which images of an index to copy.
     pub select: Select,
     /// The platform that `Select::System` means, and that an index is resolved to.
-    pub platform: dhow_model::PlatformWish,
+    pub platform: PlatformWish,
     /// Rewrite the index so that it lists only what was copied.
     pub strip_removed_platforms: bool,
     /// Fail rather than change a manifest.
     pub preserve_digests: bool,
     /// The format of the copied manifests; `None` keeps what the destination takes.
     pub format: Option<Format>,
+    /// In which form layers are wanted, in place of what the destination says of itself.
+    pub layers: Option<LayerForm>,
+    /// The compression wanted where layers are compressed; `None`: gzip for layers that are not
+    /// compressed yet, and the others as they are.
+    pub packing: Option<Packing>,
+    /// Take no blob that the destination has in another compression.
+    pub force_packing: bool,
+    /// Find out the digest of what is compressed on the way before it is sent, so that it need not
+    /// be sent when it is there.
+    pub precompute_digests: bool,
+    /// Where big temporary files go.
+    pub tmp: PathBuf,
+    /// What is known of blobs from earlier copies.
+    pub cache: BlobCache,
     /// Make a plan and report it; change nothing.
     pub dry_run: bool,
     /// The most blobs of this copy in flight at once.
@@ -41,6 +59,30 @@ pub struct Options {
     pub retry_delay: Option<Duration>,
     /// Other repositories of the destination's registry where blobs may be mounted from.
     pub mount_from: Vec<Reference>,
+}
+
+impl Default for Options {
+    /// Returns options that change nothing that need not change, for Linux on AMD64.
+    fn default() -> Self {
+        Self {
+            select: Select::System,
+            platform: PlatformWish::new("linux", "amd64", None),
+            strip_removed_platforms: false,
+            preserve_digests: false,
+            format: None,
+            layers: None,
+            packing: None,
+            force_packing: false,
+            precompute_digests: false,
+            tmp: PathBuf::from("/var/tmp"),
+            cache: BlobCache::off(),
+            dry_run: false,
+            parallel: DEFAULT_PARALLEL,
+            retries: 0,
+            retry_delay: None,
+            mount_from: Vec::new(),
+        }
+    }
 }
 
 /// Which images of an index to copy.
@@ -63,4 +105,29 @@ pub enum Format {
     Oci,
     /// Docker schema 2 manifests and lists.
     Docker2,
+    /// Signed Docker schema 1 manifests.
+    Docker1,
 }
+
+impl Format {
+    /// Returns the kind of an image in this format.
+    pub(crate) const fn image(self) -> ManifestKind {
+        match self {
+            Self::Oci => ManifestKind::OciManifest,
+            Self::Docker2 => ManifestKind::Docker2Manifest,
+            Self::Docker1 => ManifestKind::Docker1Signed,
+        }
+    }
+
+    /// Returns the kind of an index in this format.
+    pub(crate) const fn index(self) -> ManifestKind {
+        match self {
+            Self::Oci => ManifestKind::OciIndex,
+            // COMPAT(skopeo): schema 1 has no lists; its images can stand in a list of schema 2.
+            Self::Docker2 | Self::Docker1 => ManifestKind::Docker2List,
+        }
+    }
+}
+
+/// As many as skopeo has in flight.
+const DEFAULT_PARALLEL: NonZeroUsize = NonZeroUsize::new(6).expect("6 is not zero");

@@ -6,12 +6,15 @@
 
 mod admit;
 mod assemble;
+mod blob_cache;
 mod engine;
 mod error;
 mod events;
 mod job;
+mod make;
 mod patience;
 mod plan;
+mod publish;
 mod queue;
 mod report;
 mod resolve;
@@ -21,6 +24,8 @@ mod tap;
 mod transfer;
 mod unchanged;
 
+pub use blob_cache::{BlobCache, Known};
+pub use dhow_codec::{PackFormat, Packing, PackingError};
 pub use engine::Engine;
 pub use error::{Error, PlanError, Side};
 pub use events::{Event, Progress};

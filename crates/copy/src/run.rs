@@ -9,17 +9,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dhow_model::{Descriptor, Digest, ManifestKind, RawManifest};
-use dhow_transport::{How, Kind, Placed};
+use dhow_model::{Descriptor, Digest};
+use dhow_transport::Placed;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::admit::{Content, Tree};
-use crate::plan::{BlobKey, BlobPlan, Plan};
+use crate::assemble::Member;
+use crate::plan::{BlobKey, Plan};
+use crate::publish::{Publication, Published};
 use crate::queue::Queue;
-use crate::transfer::{Context, Reuse};
-use crate::{Error, Event, PlanError};
-use crate::{assemble, survey};
+use crate::transfer::{Arrival, Context, Reuse};
+use crate::{Error, Event};
 
 /// What a finished run gives: where everything is now.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(crate) struct Work {
     pub(crate) plan: Plan,
     pub(crate) configs: BTreeMap<Digest, Bytes>,
     /// How many manifests may still be written at once.
-    manifests: Semaphore,
+    pub(crate) manifests: Semaphore,
 }
 
 impl Work {
@@ -66,12 +67,12 @@ pub(crate) async fn tree(work: Arc<Work>) -> Result<Outcome, Error> {
 }
 
 async fn drive(work: &Arc<Work>, tasks: &mut JoinSet<Result<(), Error>>) -> Result<Outcome, Error> {
-    let (sender, mut arrivals) = mpsc::channel::<(BlobKey, Placed)>(64);
+    let (sender, mut arrivals) = mpsc::channel::<(BlobKey, Arrival)>(64);
     start_workers(work, tasks, &sender);
     drop(sender);
     let mut state = State {
         placed: BTreeMap::new(),
-        configs: BTreeMap::new(),
+        made: BTreeMap::new(),
         published: vec![None; work.tree.nodes.len()],
         started: vec![false; work.tree.nodes.len()],
     };
@@ -80,21 +81,20 @@ async fn drive(work: &Arc<Work>, tasks: &mut JoinSet<Result<(), Error>>) -> Resu
     loop {
         tokio::select! {
             biased;
-            Some((key, placed)) = arrivals.recv() => {
-                state.placed.insert(key, placed);
+            Some((key, arrival)) = arrivals.recv() => {
+                state.placed.insert(key, arrival);
             }
             Some((node, published)) = announced.recv() => {
-                if let Some(config) = published.config {
-                    state.configs.insert(config.digest, config);
-                }
+                let made = published.made.into_iter();
+                state.made.extend(made.map(|placed| (placed.digest, placed)));
                 if node == work.tree.root() {
-                    let placed = state.placed.into_values().chain(state.configs.into_values());
+                    let moved = state.placed.into_values().map(|arrival| arrival.placed);
                     return Ok(Outcome {
-                        root: published.manifest,
-                        placed: placed.collect(),
+                        root: published.member.manifest,
+                        placed: moved.chain(state.made.into_values()).collect(),
                     });
                 }
-                state.published[node] = Some(published.manifest);
+                state.published[node] = Some(published.member);
             }
             // The first error ends the run, and with it the other tasks. No task and no message
             // left means that the root can never be written.
@@ -110,7 +110,7 @@ async fn drive(work: &Arc<Work>, tasks: &mut JoinSet<Result<(), Error>>) -> Resu
 fn start_workers(
     work: &Arc<Work>,
     tasks: &mut JoinSet<Result<(), Error>>,
-    sender: &mpsc::Sender<(BlobKey, Placed)>,
+    sender: &mpsc::Sender<(BlobKey, Arrival)>,
 ) {
     let queue = Arc::new(Queue::new(work.plan.blobs.clone()));
     let context = &work.context;
@@ -132,9 +132,9 @@ fn start_workers(
         let takes_smallest = worker > 0 && worker == workers - 1;
         tasks.spawn(async move {
             while let Some(blob) = queue.next(takes_smallest) {
-                let placed = work.context.place(&blob, Reuse::Allowed).await?;
+                let arrival = work.context.place(&blob, Reuse::Allowed).await?;
                 // Nobody listens any more when the run has ended with an error.
-                let _ended = sender.send((blob.key(), placed)).await;
+                let _ended = sender.send((blob.key(), arrival)).await;
             }
             Ok(())
         });
@@ -143,10 +143,10 @@ fn start_workers(
 
 #[derive(Debug)]
 struct State {
-    placed: BTreeMap<BlobKey, Placed>,
-    /// The configs of converted images, each digest once.
-    configs: BTreeMap<Digest, Placed>,
-    published: Vec<Option<Descriptor>>,
+    placed: BTreeMap<BlobKey, Arrival>,
+    /// The blobs that were made for converted images, each digest once.
+    made: BTreeMap<Digest, Placed>,
+    published: Vec<Option<Member>>,
     started: Vec<bool>,
 }
 
@@ -194,178 +194,12 @@ impl State {
                 .all(|child| self.published[*child].is_some())
     }
 
-    fn parts(&self, work: &Work, node: usize) -> BTreeMap<BlobKey, Placed> {
+    fn parts(&self, work: &Work, node: usize) -> BTreeMap<BlobKey, Arrival> {
         let blobs = work.plan.nodes[node].blobs();
         blobs
             .filter_map(|key| Some((*key, self.placed.get(key)?.clone())))
             .collect()
     }
-}
-
-/// A manifest that is to be written.
-struct Publication {
-    work: Arc<Work>,
-    node: usize,
-    placed: BTreeMap<BlobKey, Placed>,
-    published: Vec<Option<Descriptor>>,
-}
-
-/// A manifest that has been written.
-#[derive(Debug)]
-struct Published {
-    manifest: Descriptor,
-    /// The config that was made for it and placed with it.
-    config: Option<Placed>,
-}
-
-impl Publication {
-    /// Writes the manifest in the planned kind, or in another when the destination refuses that.
-    async fn publish(&self) -> Result<Published, Error> {
-        let _turn = self.work.manifests.acquire().await;
-        let plan = &self.work.plan.nodes[self.node];
-        let mut refused = None;
-        for kind in std::iter::once(&plan.kind).chain(&plan.fallbacks) {
-            if refused.is_some() {
-                let retry = format!(
-                    "the destination refuses `{}`, trying `{}`",
-                    plan.kind.media_type(),
-                    kind.media_type()
-                );
-                self.work.context.progress.event(&Event::Notice(retry));
-            }
-            match self.offer(*kind).await {
-                Err(error) if error.kind() == Kind::ManifestRejected => {
-                    refused.get_or_insert(error);
-                }
-                outcome => return outcome,
-            }
-        }
-        Err(refused.unwrap_or(Error::Lost))
-    }
-
-    /// Writes the manifest in one kind.
-    async fn offer(&self, kind: ManifestKind) -> Result<Published, Error> {
-        let made = self.assemble(kind).await?;
-        let mut config = self.place_config(&made, Reuse::Allowed).await?;
-        let mut outcome = self.write(&made.manifest).await;
-        if let Err(error) = &outcome
-            && self.may_lack_content(error, config.as_ref())
-        {
-            // The destination said that it had a blob, and now that it has not.
-            self.send_again().await?;
-            config = self.place_config(&made, Reuse::Forbidden).await?;
-            outcome = self.write(&made.manifest).await;
-        }
-        outcome?;
-        Ok(Published {
-            manifest: made.manifest.descriptor(),
-            config,
-        })
-    }
-
-    /// Returns whether the error may be about content that was taken to be there.
-    fn may_lack_content(&self, error: &Error, config: Option<&Placed>) -> bool {
-        // COMPAT(registries): distribution says 400 where others say 404.
-        matches!(error.kind(), Kind::NotFound | Kind::Invalid)
-            && self
-                .placed
-                .values()
-                .chain(config)
-                .any(|placed| placed.how != How::Sent)
-    }
-
-    async fn assemble(&self, kind: ManifestKind) -> Result<Made, Error> {
-        let node = &self.work.tree.nodes[self.node];
-        let plan = &self.work.plan.nodes[self.node];
-        let convert = |source| PlanError::Convert { to: kind, source };
-        let manifest = match &node.content {
-            Content::Docker1(_) => node.raw.clone(),
-            Content::Index(index, members) => {
-                assemble::index(&node.raw, index, members, plan, &self.published, kind)
-                    .map_err(convert)?
-            }
-            Content::Image(image) if kind == image.kind => {
-                assemble::image(&node.raw, image, plan, None, &self.placed, kind)
-                    .map_err(convert)?
-                    .manifest
-            }
-            Content::Image(image) => {
-                let old = self.config(&image.config).await?;
-                let made = assemble::image(&node.raw, image, plan, Some(&old), &self.placed, kind)
-                    .map_err(convert)?;
-                // The config of a converted image is not among the blobs that moved.
-                let config = match made.config {
-                    Some(new) => (Descriptor::of(image.config.media_type.clone(), &new), new),
-                    None => (image.config.clone(), old),
-                };
-                return Ok(Made {
-                    manifest: made.manifest,
-                    config: Some(config),
-                });
-            }
-        };
-        Ok(Made {
-            manifest,
-            config: None,
-        })
-    }
-
-    /// Returns the config of an image that is converted; a kind that was not planned for needs it
-    /// only now.
-    async fn config(&self, config: &Descriptor) -> Result<Bytes, Error> {
-        if let Some(known) = self.work.configs.get(&config.digest) {
-            return Ok(known.clone());
-        }
-        let context = &self.work.context;
-        survey::read(&*context.source, config, &context.patience).await
-    }
-
-    async fn place_config(&self, made: &Made, reuse: Reuse) -> Result<Option<Placed>, Error> {
-        let Some((config, bytes)) = &made.config else {
-            return Ok(None);
-        };
-        let context = &self.work.context;
-        context.place_config(config, bytes, reuse).await.map(Some)
-    }
-
-    async fn write(&self, manifest: &RawManifest) -> Result<(), Error> {
-        let context = &self.work.context;
-        context.progress.event(&Event::ManifestWriting {
-            digest: manifest.digest(),
-            index: manifest.kind().is_index(),
-        });
-        let put = || async {
-            let result = if self.node == self.work.tree.root() {
-                context.sink.commit(manifest).await
-            } else {
-                context.sink.put_manifest(manifest).await
-            };
-            result.map_err(|error| {
-                let step = format!("write the manifest `{}`", manifest.digest());
-                Error::destination(&context.sink.location(), &step, error)
-            })
-        };
-        let what = format!("manifest `{}`", manifest.digest());
-        context.patience.run(&what, put).await
-    }
-
-    /// Sends every blob that was not sent before.
-    async fn send_again(&self) -> Result<(), Error> {
-        let reused = |planned: &&BlobPlan| {
-            let placed = self.placed.get(&planned.key());
-            placed.is_some_and(|placed| placed.how != How::Sent)
-        };
-        for planned in self.work.plan.blobs.iter().filter(reused) {
-            self.work.context.place(planned, Reuse::Forbidden).await?;
-        }
-        Ok(())
-    }
-}
-
-/// A manifest that was made, with the config that belongs to it if that was made too.
-struct Made {
-    manifest: RawManifest,
-    config: Option<(Descriptor, Bytes)>,
 }
 
 /// How many manifests are written at once.

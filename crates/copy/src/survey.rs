@@ -1,11 +1,11 @@
 //! Survey: what else must be known and only I/O can tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use dhow_codec::{Expectation, verify};
 use dhow_model::{Descriptor, Digest, ImageConfig, Platform};
-use dhow_transport::{ByteRange, Kind, Source};
+use dhow_transport::{ByteRange, Coming, Kind, Source};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::admit::{Content, Tree};
@@ -33,6 +33,44 @@ pub(crate) async fn configs(
         .buffered(8)
         .try_collect()
         .await
+}
+
+/// Asks the source how it holds the layers of its images.
+pub(crate) async fn held(source: &dyn Source, tree: &mut Tree) -> Result<(), Error> {
+    for node in &mut tree.nodes {
+        let Content::Image(image) = &node.content else {
+            continue;
+        };
+        let held = source.held_layers(image).await.map_err(|error| {
+            let step = format!("read the layers of `{}`", node.raw.digest());
+            Error::source(&source.location(), &step, error)
+        })?;
+        node.held = held.filter(|held| held.len() == image.layers.len());
+    }
+    Ok(())
+}
+
+/// Returns what the sink is told before the first blob; `None` where there is no single image.
+pub(crate) async fn coming(
+    source: &dyn Source,
+    tree: &Tree,
+    plan: &Plan,
+    config_first: bool,
+    patience: &Patience,
+) -> Result<Option<Coming>, Error> {
+    let ([node], [planned]) = (tree.nodes.as_slice(), plan.nodes.as_slice()) else {
+        return Ok(None);
+    };
+    let mut seen = BTreeSet::new();
+    let digests = planned.layers.iter().flatten().map(|(digest, _)| *digest);
+    let layers = digests.filter(|digest| seen.insert(*digest)).collect();
+    let config = match &node.content {
+        Content::Image(image) if config_first && image.has_image_config() => {
+            Some(read(source, &image.config, patience).await?)
+        }
+        _ => None,
+    };
+    Ok(Some(Coming { layers, config }))
 }
 
 /// Checks that a single image is for one of the platforms that were named.

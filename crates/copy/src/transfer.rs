@@ -1,21 +1,32 @@
 //! Transfer: one blob from the source to the destination.
+//!
+//! ```text
+//! reuse? ─▶ source.blob ─▶ count ─▶ verify ─▶ unpack | pack | learn ─▶ sink.put_blob ─▶ Arrival
+//! ```
 
-use std::io;
+mod config;
+mod reuse;
+mod spool;
+
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dhow_codec::{Expectation, gzip, verify};
-use dhow_model::{Descriptor, Repository};
-use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Placed, Sink, Slot, Source};
+use dhow_codec::{
+    Expectation, Facts, PackFacts, Packing, UnpackFacts, learn, pack, unpack, verify,
+};
+use dhow_model::{Annotations, Compression, Digest, Reference, Repository};
+use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Placed, Sink, Source};
 use futures_core::stream::BoxStream;
 
+use crate::admit::Tree;
 use crate::patience::Patience;
-use crate::plan::{BlobPlan, Step};
+use crate::plan::{BlobPlan, Plan, Step};
 use crate::tap::{self, Fault};
-use crate::{Error, Event, Progress};
+use crate::{BlobCache, Error, Event, Job, Progress, survey};
 
 /// What all transfers of a copy share.
 #[derive(Debug)]
@@ -26,6 +37,12 @@ pub(crate) struct Context {
     pub(crate) patience: Patience,
     pub(crate) mount_from: Vec<Repository>,
     pub(crate) progress: Arc<dyn Progress>,
+    /// The names of both sides in registries, where they have some.
+    pub(crate) source_name: Option<Reference>,
+    pub(crate) destination_name: Option<Reference>,
+    pub(crate) cache: BlobCache,
+    pub(crate) precompute_digests: bool,
+    pub(crate) tmp: PathBuf,
 }
 
 /// Whether a blob may be taken from what the destination has.
@@ -37,9 +54,81 @@ pub(crate) enum Reuse {
     Forbidden,
 }
 
+/// A blob that is at the destination, and what it is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) placed: Placed,
+    /// How it is compressed now, where that is not as the source has it.
+    pub(crate) form: Option<Form>,
+    /// The digest of its content, where that was found out.
+    pub(crate) diff_id: Option<Digest>,
+}
+
+/// How a layer is compressed that was not left as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) compression: Option<Compression>,
+    /// What its descriptor has to say.
+    pub(crate) annotations: Annotations,
+}
+
+impl Arrival {
+    fn kept(placed: Placed) -> Self {
+        Self {
+            placed,
+            form: None,
+            diff_id: None,
+        }
+    }
+}
+
+/// What a stream tells about itself when it has ended.
+enum Story {
+    Kept,
+    Learned(Facts<UnpackFacts>),
+    Packed(Packing, Facts<PackFacts>, Option<Facts<UnpackFacts>>),
+    Unpacked(Facts<UnpackFacts>),
+}
+
 impl Context {
+    pub(crate) fn new(
+        job: &Job,
+        source: Arc<dyn Source>,
+        sink: Arc<dyn Sink>,
+        patience: Patience,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
+        let options = &job.options;
+        Self {
+            source,
+            sink,
+            parallel: options.parallel,
+            patience,
+            mount_from: mount_from(job),
+            progress,
+            source_name: job.source.reference().cloned(),
+            destination_name: job.destination.reference().cloned(),
+            cache: options.cache.clone(),
+            precompute_digests: options.precompute_digests,
+            tmp: options.tmp.clone(),
+        }
+    }
+
+    /// Tells the destination what will come.
+    pub(crate) async fn announce(&self, tree: &Tree, plan: &Plan) -> Result<(), Error> {
+        let config_first = self.sink.caps().config_first;
+        let source = &*self.source;
+        let coming = survey::coming(source, tree, plan, config_first, &self.patience).await?;
+        let Some(coming) = coming else {
+            return Ok(());
+        };
+        self.sink.prepare(&coming).await.map_err(|error| {
+            Error::destination(&self.sink.location(), "make ready for the image", error)
+        })
+    }
+
     /// Places a blob, trying again what may pass.
-    pub(crate) async fn place(&self, planned: &BlobPlan, reuse: Reuse) -> Result<Placed, Error> {
+    pub(crate) async fn place(&self, planned: &BlobPlan, reuse: Reuse) -> Result<Arrival, Error> {
         let counter = Arc::new(AtomicU64::new(0));
         self.progress.event(&Event::BlobStarted {
             digest: planned.blob.digest,
@@ -48,9 +137,9 @@ impl Context {
             counter: Arc::clone(&counter),
         });
         let mut attempt = 1;
-        let placed = loop {
+        let arrival = loop {
             match self.attempt(planned, reuse, attempt, &counter).await {
-                Ok(placed) => break placed,
+                Ok(arrival) => break arrival,
                 Err(error) => {
                     let what = || format!("blob `{}`", planned.blob.digest);
                     self.patience
@@ -62,10 +151,10 @@ impl Context {
         };
         self.progress.event(&Event::BlobDone {
             digest: planned.blob.digest,
-            how: placed.how,
-            size: placed.size,
+            how: arrival.placed.how,
+            size: arrival.placed.size,
         });
-        Ok(placed)
+        Ok(arrival)
     }
 
     async fn attempt(
@@ -74,66 +163,83 @@ impl Context {
         reuse: Reuse,
         attempt: u32,
         counter: &Arc<AtomicU64>,
-    ) -> Result<Placed, Error> {
-        let want = self.want(planned);
-        let fail = |error| {
-            let step = format!("store the blob `{}`", planned.blob.digest);
-            Error::destination(&self.sink.location(), &step, error)
-        };
-        if reuse == Reuse::Allowed {
-            let mut known = self.known(planned);
-            if attempt > 1 {
-                // An upload may be waiting for the rest of the blob; a mount would open another.
-                known.mount_from.clear();
-            }
-            if let Some(placed) = self.sink.reuse(&known).await.map_err(fail)? {
-                return Ok(placed);
-            }
+    ) -> Result<Arrival, Error> {
+        if reuse == Reuse::Allowed
+            && let Some(arrival) = self.reused(planned, attempt).await?
+        {
+            return Ok(arrival);
         }
         let fault = Fault::default();
-        let read = |error| {
-            let step = format!("read the blob `{}`", planned.blob.digest);
-            Error::source(
-                &self.source.location(),
-                &step,
-                self.elsewhere(error, attempt),
-            )
-        };
-        let blob = self
-            .source
-            .blob(&planned.blob, ByteRange::All)
-            .await
-            .map_err(read)?;
-        let known = want.size;
-        if let (Some(expected), Some(actual)) = (known, blob.size)
-            && planned.step == Step::Keep
+        let blob = self.open(planned, attempt).await?;
+        let mut want = self.want(planned);
+        let size = want.size.or(blob.size);
+        let body = self.checked(blob.body.into_stream(), planned, counter, &fault);
+        let (body, story) = Story::begin(body, planned.step).await;
+        // What is wrong with content that cannot be decompressed is the source's fault, too.
+        let body = tap::watch(body, &fault);
+        let mut blob = Blob::from_stream(size.filter(|_| story.keeps_bytes()), body);
+        let blame = |error| self.blame(error, planned, attempt, &fault);
+        if self.precompute_digests
+            && let Story::Packed(_, facts, _) = &story
+        {
+            blob = spool::whole(blob, &self.tmp).await.map_err(blame)?;
+            want.digest = facts.value().map(|facts| facts.digest);
+            want.size = blob.size;
+            if reuse == Reuse::Allowed
+                && let Some(placed) = self.sink.reuse(&want).await.map_err(blame)?
+            {
+                return self.arrived(planned, placed, story).await;
+            }
+        }
+        let placed = self.sink.put_blob(&want, blob).await.map_err(blame)?;
+        self.arrived(planned, placed, story).await
+    }
+
+    /// Opens a blob at the source, and checks its size where that is told.
+    async fn open(&self, planned: &BlobPlan, attempt: u32) -> Result<Blob, Error> {
+        let read = |error| self.unread(error, planned, attempt);
+        let opened = self.source.blob(&planned.blob, ByteRange::All).await;
+        let blob = opened.map_err(read)?;
+        let expected = Some(planned.blob.size).filter(|size| *size > 0);
+        if let (Some(expected), Some(actual)) = (expected, blob.size)
             && expected != actual
         {
             let why = format!("size mismatch: expected {expected} bytes, and {actual} are offered");
-            return Err(read(dhow_transport::Error::new(
-                dhow_transport::Kind::SizeMismatch,
-                why,
-            )));
+            return Err(read(dhow_transport::Error::new(Kind::SizeMismatch, why)));
         }
-        let body = self.checked(blob.body.into_stream(), planned, counter, &fault);
-        let blob = match planned.step {
-            Step::Keep => Blob::from_stream(known.or(blob.size), body),
-            Step::Gzip => match tap::compression(body).await {
-                // It is called uncompressed, and is not.
-                (Some(_), body) => Blob::from_stream(blob.size, body),
-                (None, body) => Blob::from_stream(None, gzip(body).0),
-            },
-        };
-        self.sink.put_blob(&want, blob).await.map_err(|error| {
-            let wrong = matches!(error.kind(), Kind::DigestMismatch | Kind::SizeMismatch);
-            match fault.take() {
-                // When the source broke, what the sink says about it is of no interest.
-                Some(broken) => read(broken),
-                // The sink found out what is wrong with the source's bytes.
-                None if wrong && self.sink.caps().verifies => read(error),
-                None => fail(error),
+        Ok(blob)
+    }
+
+    /// Returns the error of a blob that could not be read.
+    fn unread(&self, error: dhow_transport::Error, planned: &BlobPlan, attempt: u32) -> Error {
+        let step = format!("read the blob `{}`", planned.blob.digest);
+        let error = self.elsewhere(error, attempt);
+        Error::source(&self.source.location(), &step, error)
+    }
+
+    /// Returns the error of a blob that could not be stored, and says whose fault it was.
+    fn blame(
+        &self,
+        error: dhow_transport::Error,
+        planned: &BlobPlan,
+        attempt: u32,
+        fault: &Fault,
+    ) -> Error {
+        let wrong = matches!(error.kind(), Kind::DigestMismatch | Kind::SizeMismatch);
+        match fault.take() {
+            // When the source broke, what the sink says about it is of no interest.
+            Some(broken) => self.unread(broken, planned, attempt),
+            // The sink found out what is wrong with the source's bytes.
+            None if wrong && self.sink.caps().verifies && planned.step.keeps_bytes() => {
+                self.unread(error, planned, attempt)
             }
-        })
+            None => self.unstored(error, planned),
+        }
+    }
+
+    fn unstored(&self, error: dhow_transport::Error, planned: &BlobPlan) -> Error {
+        let step = format!("store the blob `{}`", planned.blob.digest);
+        Error::destination(&self.sink.location(), &step, error)
     }
 
     /// Says of wrong content that it is worth another try, while there are other places to ask.
@@ -148,13 +254,13 @@ impl Context {
     /// Counts, verifies where nobody else does, and remembers what the source did wrong.
     fn checked(
         &self,
-        body: BoxStream<'static, io::Result<Bytes>>,
+        body: Stream,
         planned: &BlobPlan,
         counter: &Arc<AtomicU64>,
         fault: &Fault,
-    ) -> BoxStream<'static, io::Result<Bytes>> {
+    ) -> Stream {
         let body = tap::count(body, Arc::clone(counter));
-        let body = if self.sink.caps().verifies && planned.step == Step::Keep {
+        let body = if self.sink.caps().verifies && planned.step.keeps_bytes() {
             body
         } else {
             let size = Some(planned.blob.size).filter(|size| *size > 0);
@@ -169,24 +275,8 @@ impl Context {
         tap::watch(body, fault)
     }
 
-    /// Returns what to ask the destination for when it may have the blob already: also one that is
-    /// to be compressed counts when it is there as it is.
-    pub(crate) fn known(&self, planned: &BlobPlan) -> BlobWant {
-        let blob = &planned.blob;
-        match planned.step {
-            Step::Keep => self.want(planned),
-            Step::Gzip => BlobWant {
-                digest: Some(blob.digest),
-                size: Some(blob.size).filter(|size| *size > 0),
-                // A mount that does not work would leave an upload for this digest open.
-                mount_from: Vec::new(),
-                ..self.want(planned)
-            },
-        }
-    }
-
     fn want(&self, planned: &BlobPlan) -> BlobWant {
-        let keeps = planned.step == Step::Keep;
+        let keeps = planned.step.keeps_bytes();
         BlobWant {
             digest: keeps.then_some(planned.blob.digest),
             // Schema 1 says no sizes, and no blob that is known to be empty is a layer.
@@ -196,51 +286,58 @@ impl Context {
             mount_from: self.mount_from.clone(),
         }
     }
+}
 
-    /// Places the config of a converted image, trying again what may pass.
-    pub(crate) async fn place_config(
-        &self,
-        config: &Descriptor,
-        bytes: &Bytes,
-        reuse: Reuse,
-    ) -> Result<Placed, Error> {
-        let want = BlobWant {
-            digest: Some(config.digest),
-            size: Some(config.size),
-            media_type: config.media_type.clone(),
-            slot: Slot::Config,
-            mount_from: Vec::new(),
-        };
-        let fail = |error| {
-            let step = format!("store the config `{}`", config.digest);
-            Error::destination(&self.sink.location(), &step, error)
-        };
-        let mut attempt = 1;
-        loop {
-            let present = match reuse {
-                Reuse::Allowed => self.sink.reuse(&want).await,
-                Reuse::Forbidden => Ok(None),
-            };
-            let placed = match present {
-                Ok(Some(placed)) => Ok(placed),
-                Ok(None) => {
-                    let blob = Blob::from_bytes(bytes.clone());
-                    self.sink.put_blob(&want, blob).await
+impl Story {
+    /// Starts the step on a stream.
+    async fn begin(body: Stream, step: Step) -> (Stream, Self) {
+        match step {
+            Step::Keep => (body, Self::Kept),
+            Step::Learn => {
+                let (body, facts) = learn(body);
+                (body, Self::Learned(facts))
+            }
+            Step::Pack(packing) => match tap::compression(body).await {
+                // It is called uncompressed, and is not.
+                (Some(_), body) => (body, Self::Kept),
+                (None, body) => {
+                    let (body, facts) = pack(body, packing);
+                    (body, Self::Packed(packing, facts, None))
                 }
-                Err(error) => Err(error),
-            };
-            match placed {
-                Ok(placed) => return Ok(placed),
-                Err(error) => {
-                    let what = || format!("config `{}`", config.digest);
-                    self.patience
-                        .pause(&mut attempt, BLOB_RETRIES, fail(error), what)
-                        .await?;
-                }
+            },
+            Step::Repack(packing) => {
+                let (body, before) = unpack(body);
+                let (body, facts) = pack(body, packing);
+                (body, Self::Packed(packing, facts, Some(before)))
+            }
+            Step::Unpack => {
+                let (body, facts) = unpack(body);
+                (body, Self::Unpacked(facts))
             }
         }
     }
+
+    const fn keeps_bytes(&self) -> bool {
+        matches!(self, Self::Kept | Self::Learned(_))
+    }
 }
+
+/// Returns the repositories of the destination's registry that have the blobs.
+fn mount_from(job: &Job) -> Vec<Repository> {
+    let Some(destination) = job.destination.reference() else {
+        return Vec::new();
+    };
+    let here = &destination.repository;
+    job.source
+        .reference()
+        .into_iter()
+        .chain(&job.options.mount_from)
+        .map(|reference| reference.repository.clone())
+        .filter(|from| from.registry() == here.registry() && from != here)
+        .collect()
+}
+
+type Stream = BoxStream<'static, std::io::Result<Bytes>>;
 
 /// How often a blob is tried again even when nobody asked for it: a registry may want it in another
 /// way than the first that was tried.

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dhow_copy::{Format, Job, Options, Progress, Report, Select};
+use dhow_copy::{Format, Job, Options, Packing, Progress, Report, Select};
+use dhow_transport::LayerForm;
 
 use crate::{Error, ImageName, RetryOptions, Session};
 
@@ -30,6 +31,15 @@ pub struct CopyOptions {
     pub preserve_digests: bool,
     /// The format of the copied manifests; `None` keeps what the destination takes.
     pub format: Option<Format>,
+    /// In which form layers are wanted, in place of what the destination says of itself.
+    pub layers: Option<LayerForm>,
+    /// The compression wanted where layers are compressed; `None`: gzip for layers that are not
+    /// compressed yet, and the others as they are.
+    pub packing: Option<Packing>,
+    /// Take no blob that the destination has in another compression.
+    pub force_packing: bool,
+    /// Find out the digest of what is compressed before it is sent.
+    pub precompute_digests: bool,
     /// Make a plan and report it; change nothing.
     pub dry_run: bool,
     /// The most blobs in flight at once.
@@ -45,6 +55,10 @@ impl Default for CopyOptions {
             strip_removed_platforms: false,
             preserve_digests: false,
             format: None,
+            layers: None,
+            packing: None,
+            force_packing: false,
+            precompute_digests: false,
             dry_run: false,
             parallel: DEFAULT_PARALLEL,
             retry: RetryOptions::default(),
@@ -79,6 +93,12 @@ pub async fn copy(
             strip_removed_platforms: options.strip_removed_platforms,
             preserve_digests: options.preserve_digests,
             format: options.format,
+            layers: options.layers,
+            packing: options.packing,
+            force_packing: options.force_packing,
+            precompute_digests: options.precompute_digests,
+            tmp: session.tmp.clone(),
+            cache: session.blob_cache.clone(),
             dry_run: options.dry_run,
             parallel: options.parallel,
             retries: options.retry.times,

@@ -8,7 +8,7 @@ use dhow_model::{
     Admitted, Annotations, Descriptor, Digest, ImageConfig, ImageManifest, Index, Platform,
     RawManifest, Timestamp,
 };
-use dhow_transport::{Kind, Location, Source};
+use dhow_transport::{Catalog, Kind, Location, Source};
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 
@@ -255,11 +255,12 @@ impl Look<'_> {
 
     /// Lists the tags, where there are any. A registry that does not let us is no failure.
     async fn tags(&self, wanted: bool) -> Result<Option<Vec<String>>, Error> {
-        let Some(reference) = self.location.reference().filter(|_| wanted) else {
+        let catalog = self.location.catalog().filter(|_| wanted);
+        let Some(repository) = catalog.and_then(Catalog::repository) else {
             return Ok(Some(Vec::new()));
         };
         let name = ImageName {
-            name: format!("{}://{}", self.location.transport(), reference.repository),
+            name: format!("{}://{repository}", self.location.transport()),
             endpoint: self.image.endpoint.clone(),
         };
         let location = self.session.location(&name, "image")?;

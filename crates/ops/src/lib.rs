@@ -21,7 +21,10 @@ mod session;
 
 pub use copy::{CopyOptions, CopyReport, CopyRequest, copy};
 pub use delete::{DeleteRequest, delete};
-pub use dhow_copy::{Event, Format, PlanSummary, Progress, Report, Select, Tally};
+pub use dhow_copy::{
+    Event, Format, PackFormat, Packing, PackingError, PlanSummary, Progress, Report, Select, Tally,
+};
+pub use dhow_transport::LayerForm;
 pub use doctor::{DoctorReport, DoctorRequest, Finding, Level, doctor};
 pub use endpoint::{CredentialsOption, EndpointOptions, ImageName};
 pub use error::Error;

@@ -34,7 +34,7 @@ pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<T
                 "unsupported transport `{}` for tag listing",
                 location.transport()
             ),
-            hint: "name a repository (`docker://…`) or a layout (`oci:…`)".to_owned(),
+            hint: "name a repository (`docker://…`) a layout (`oci:…`) or an archive (`docker-archive:…`)".to_owned(),
         });
     };
     let tags = request
@@ -44,8 +44,6 @@ pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<T
             tags.map_err(|source| Error::place("list the tags of", &location, source))
         })
         .await?;
-    let repository = location
-        .reference()
-        .map(|reference| reference.repository.to_string());
+    let repository = catalog.repository().map(ToString::to_string);
     Ok(TagList { repository, tags })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dhow_config::{Config, Policy};
-use dhow_copy::Engine;
+use dhow_copy::{BlobCache, Engine};
 use dhow_model::PlatformWish;
 use dhow_transport::Location;
 use dhow_trust::Admission;
@@ -19,6 +19,7 @@ pub struct Session {
     pub(crate) tmp: PathBuf,
     pub(crate) policy: PolicyOption,
     pub(crate) platform: PlatformWish,
+    pub(crate) blob_cache: BlobCache,
 }
 
 /// What a [`Session`] is made from.
@@ -50,6 +51,11 @@ pub enum PolicyOption {
 impl Session {
     /// Starts a session. Reads nothing yet: files are read by the verb that needs them.
     pub fn new(options: SessionOptions) -> Result<Self, Error> {
+        let blob_cache = options
+            .config
+            .environment()
+            .cache_home()
+            .map(|folder| folder.join("dhow"));
         let client = dhow_client::Session::new(dhow_client::SessionOptions {
             user_agent: options.user_agent,
             config: Arc::clone(&options.config),
@@ -61,6 +67,10 @@ impl Session {
             tmp: options.tmp,
             policy: options.policy,
             platform: options.platform,
+            blob_cache: match blob_cache {
+                Some(folder) => BlobCache::open(folder),
+                None => BlobCache::off(),
+            },
         })
     }
 

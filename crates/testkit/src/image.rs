@@ -3,6 +3,7 @@
 //! [`write_dir`](crate::image::write_dir) put them on disk without the code under test.
 
 mod disk;
+mod docker1;
 mod tar;
 mod validate;
 
@@ -10,11 +11,12 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use bytes::Bytes;
-use dhow_model::{Descriptor, Digest, ManifestKind, MediaType, Platform, RawManifest};
+use dhow_model::{Descriptor, Digest, LayerType, ManifestKind, MediaType, Platform, RawManifest};
 use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 
 pub use disk::{write_dir, write_layout};
+pub use docker1::docker1;
 pub use validate::{LayoutContent, validate_dir, validate_layout};
 
 /// An image or index with everything that belongs to it.
@@ -59,8 +61,10 @@ pub struct ImageSpec {
     pub layers: usize,
     /// The size of the file in each layer in bytes; it does not compress.
     pub layer_size: usize,
-    /// Whether layers are gzip-compressed.
-    pub compressed: bool,
+    /// How layers are compressed: with gzip, zstd, or not.
+    pub compression: Option<dhow_model::Compression>,
+    /// How many steps of the history have changed no files.
+    pub empty_steps: usize,
     /// What the image runs on.
     pub platform: Platform,
     /// The first this many layers are those of the seed, whatever the platform.
@@ -81,7 +85,8 @@ impl ImageSpec {
             kind: ManifestKind::OciManifest,
             layers: 2,
             layer_size: 2048,
-            compressed: true,
+            compression: Some(dhow_model::Compression::Gzip),
+            empty_steps: 0,
             platform: platform("linux/amd64"),
             shared_layers: 0,
             foreign_layer: false,
@@ -131,7 +136,21 @@ impl ImageSpec {
     /// Leaves layers uncompressed.
     #[must_use]
     pub fn uncompressed(mut self) -> Self {
-        self.compressed = false;
+        self.compression = None;
+        self
+    }
+
+    /// Compresses layers with zstd.
+    #[must_use]
+    pub fn zstd(mut self) -> Self {
+        self.compression = Some(dhow_model::Compression::Zstd);
+        self
+    }
+
+    /// Adds steps to the history that have changed no files.
+    #[must_use]
+    pub fn empty_steps(mut self, steps: usize) -> Self {
+        self.empty_steps = steps;
         self
     }
 
@@ -192,14 +211,20 @@ impl ImageSpec {
             (format!("etc/note-{number}"), note.as_bytes()),
         ]);
         let diff_id = Digest::sha256(&tar);
-        let bytes = if self.compressed { gzip(&tar) } else { tar };
-        let docker = self.kind == ManifestKind::Docker2Manifest;
-        let media_type = match (docker, self.compressed) {
-            (false, true) => MediaType::OCI_LAYER_GZIP,
-            (false, false) => MediaType::OCI_LAYER,
-            (true, true) => MediaType::DOCKER2_LAYER_GZIP,
-            (true, false) => MediaType::DOCKER2_LAYER,
+        let bytes = match self.compression {
+            None => tar,
+            Some(dhow_model::Compression::Zstd) => {
+                zstd::encode_all(tar.as_slice(), 3).expect("memory can be compressed")
+            }
+            Some(_) => gzip(&tar),
         };
+        let docker = self.kind == ManifestKind::Docker2Manifest;
+        let parts = LayerType {
+            docker,
+            foreign: false,
+            compression: self.compression,
+        };
+        let media_type = parts.media_type().expect("layers of this type exist");
         (
             Descriptor::of(media_type, &bytes),
             Bytes::from(bytes),
@@ -242,6 +267,13 @@ impl ImageSpec {
             "Labels": self.labels,
         });
         document["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
+        let empty = (0..self.empty_steps).map(|number| {
+            json!({
+                "created": "2024-05-06T07:08:09Z",
+                "created_by": format!("ENV STEP={number}"),
+                "empty_layer": true,
+            })
+        });
         document["history"] = (0..diff_ids.len())
             .map(|number| {
                 json!({
@@ -249,6 +281,7 @@ impl ImageSpec {
                     "created_by": format!("COPY layer {number} /"),
                 })
             })
+            .chain(empty)
             .collect();
         let media_type = if self.kind == ManifestKind::Docker2Manifest {
             // Fields of Docker's own, which a conversion to OCI drops.
@@ -408,7 +441,7 @@ mod tests {
             for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
                 let bytes = image.blob(&layer.digest).unwrap();
                 let mut tar = Vec::new();
-                if spec.compressed {
+                if spec.compression.is_some() {
                     flate2::read::GzDecoder::new(bytes.as_ref())
                         .read_to_end(&mut tar)
                         .unwrap();

@@ -60,6 +60,8 @@ pub enum Call {
     Blob(Digest),
     /// A blob was asked for without sending it; with the repositories to mount it from.
     Reuse(Option<Digest>, Vec<Repository>),
+    /// It was told what comes: the layers, and the config if that was asked for.
+    Prepare(Vec<Digest>, Option<Bytes>),
     /// A plan asked whether a blob is there.
     Has(Option<Digest>),
     /// A blob was sent, under this digest if it was known.
@@ -129,7 +131,8 @@ impl Memory {
                 manifests: Vec::new(),
                 layers: LayerForm::Keep,
                 concurrency: CONCURRENCY,
-                needs_size: false,
+                strict: false,
+                in_order: false,
                 config_first: false,
                 foreign_layers: true,
                 sparse_index: true,

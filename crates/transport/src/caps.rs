@@ -27,8 +27,10 @@ pub struct SinkCaps {
     pub layers: LayerForm,
     /// How many blobs may be written at once.
     pub concurrency: NonZeroU16,
-    /// It must know the size of a blob before the first byte.
-    pub needs_size: bool,
+    /// It takes no manifests but those, not even when they are asked for.
+    pub strict: bool,
+    /// It writes layers in the order of the manifest, so that one that comes early has to wait.
+    pub in_order: bool,
     /// It wants to see the config before the first layer ([`crate::Sink::prepare`]).
     pub config_first: bool,
     /// It takes manifests whose foreign layers are not stored with it.

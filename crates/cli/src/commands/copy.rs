@@ -4,13 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dhow_model::{Digest, Platform};
+use dhow_model::{Digest, Platform, Reference};
 use dhow_ops::{CopyOptions, CopyReport, CopyRequest, Format, Select};
 
 use crate::app::{App, Voice};
 use crate::failure::{Exit, Failure};
 use crate::options::{
-    Destination, EndpointArgs, OutputFormat, RetryArgs, SharedAuth, Source, parse_bool,
+    Destination, EndpointArgs, LayerArgs, OutputFormat, RetryArgs, SharedAuth, Source, parse_bool,
 };
 use crate::render::{progress, result};
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Fail rather than change a manifest
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
     preserve_digests: bool,
-    /// Format of the manifests at the destination: oci or v2s2 [default: that of the source, where the destination takes it]
+    /// Format of the manifests at the destination: oci, v2s2 or v2s1 [default: that of the source, where the destination takes it]
     #[arg(long, short, value_name = "FORMAT")]
     format: Option<String>,
     /// Print what would be copied, and copy nothing
@@ -53,6 +53,11 @@ pub(crate) struct Args {
     /// Do not copy signatures (this version copies none)
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
     remove_signatures: bool,
+    /// Another name for the image in a `docker-archive:` destination; may be given more than once
+    #[arg(long, value_name = "NAME:TAG", value_delimiter = ',')]
+    additional_tag: Vec<String>,
+    #[command(flatten)]
+    layers: LayerArgs,
     #[command(flatten)]
     shared: SharedAuth,
     #[command(flatten)]
@@ -65,18 +70,25 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
+        let mut destination = self
+            .destination_endpoint
+            .image(&self.destination, Some(&self.shared))?;
+        destination.endpoint.additional_tags = self.additional_tags()?;
+        let layers = self.layers.wish(&self.destination)?;
         let request = CopyRequest {
             source: self
                 .source_endpoint
                 .image(&self.source, Some(&self.shared))?,
-            destination: self
-                .destination_endpoint
-                .image(&self.destination, Some(&self.shared))?,
+            destination,
             options: CopyOptions {
                 select: self.select()?,
                 strip_removed_platforms: self.strip_removed_platforms,
                 preserve_digests: self.preserve_digests,
                 format: self.format()?,
+                layers: layers.form,
+                packing: layers.packing,
+                force_packing: layers.force,
+                precompute_digests: layers.precompute,
                 dry_run: self.dry_run,
                 parallel: NonZeroUsize::new(self.image_parallel_copies)
                     .unwrap_or(CopyOptions::default().parallel),
@@ -140,15 +152,30 @@ impl Args {
             None | Some("") => Ok(None),
             Some("oci") => Ok(Some(Format::Oci)),
             Some("v2s2") => Ok(Some(Format::Docker2)),
-            Some("v2s1") => Err(Failure::new(
-                Exit::Unsupported,
-                "images cannot be converted to Docker schema 1 (`v2s1`) by this version",
-            )
-            .hint("choose `--format v2s2` or `--format oci`")),
+            Some("v2s1") => Ok(Some(Format::Docker1)),
             Some(other) => Err(Failure::usage(format!(
                 "unknown format `{other}`. Choose one of the supported formats: 'oci', 'v2s1', or 'v2s2'"
             ))),
         }
+    }
+}
+
+impl Args {
+    /// Returns the additional names, in full.
+    fn additional_tags(&self) -> Result<Vec<Reference>, Failure> {
+        let tags = self.additional_tag.iter().map(|text| {
+            let reference = Reference::parse(text).map_err(|error| {
+                Failure::usage(format!("error parsing additional-tag '{text}'")).caused_by(&error)
+            })?;
+            if reference.digest.is_some() || reference.tag.is_none() {
+                return Err(Failure::usage(format!(
+                    "additional-tag '{text}' must be a tagged reference"
+                ))
+                .hint("write `NAME:TAG`"));
+            }
+            Ok(reference)
+        });
+        tags.collect()
     }
 }
 

@@ -1,19 +1,18 @@
 //! The engine over places in memory.
 
+mod cached;
 mod failures;
+mod layers;
 mod plans;
 mod policy;
 mod transfers;
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dhow_copy::{Engine, Error, Event, Job, Options, Progress, Report, Select};
-use dhow_model::{
-    Admitted, Descriptor, Digest, ImageManifest, Platform, PlatformWish, RawManifest,
-};
+use dhow_model::{Admitted, Descriptor, Digest, ImageManifest, Platform, RawManifest};
 use dhow_testkit::image::SampleImage;
 use dhow_testkit::memory::Memory;
 use dhow_trust::Admission;
@@ -21,16 +20,8 @@ use dhow_trust::Admission;
 /// Options that leave everything as it is.
 fn options() -> Options {
     Options {
-        select: Select::System,
-        platform: PlatformWish::new("linux", "amd64", None),
-        strip_removed_platforms: false,
-        preserve_digests: false,
-        format: None,
-        dry_run: false,
-        parallel: NonZeroUsize::new(6).expect("the test is right about this"),
-        retries: 0,
         retry_delay: Some(Duration::from_millis(1)),
-        mount_from: Vec::new(),
+        ..Options::default()
     }
 }
 

@@ -229,38 +229,6 @@ async fn what_cannot_be_done_is_said_before_anything_moves() {
 }
 
 #[tokio::test]
-async fn a_schema_1_image_passes_as_it_is_or_not_at_all() {
-    let blob = dhow_model::Digest::sha256(b"layer");
-    let text = format!(
-        r#"{{"schemaVersion":1,"name":"a","tag":"b","architecture":"amd64","fsLayers":[{{"blobSum":"{blob}"}}],"history":[{{"v1Compatibility":"{{\"id\":\"x\"}}"}}]}}"#
-    );
-    let image = SampleImage {
-        root: dhow_model::RawManifest::new(text.into_bytes().into(), None).unwrap(),
-        manifests: Vec::new(),
-        blobs: vec![(
-            dhow_model::Descriptor::of(dhow_model::MediaType::OCTET_STREAM, b"layer"),
-            bytes::Bytes::from_static(b"layer"),
-        )],
-    };
-    let from = Memory::holding("from", &image);
-    let to = Memory::new("to");
-    copy(&from, &to, options()).await.unwrap();
-    assert_eq!(to.root(), Some(image.root.clone()));
-    assert!(to.blob(&blob).is_some());
-    for (to, options) in [
-        (taking(OCI), options()),
-        (taking(ANY), formatted(Format::Oci)),
-    ] {
-        let error = copy(&from, &to, options).await.unwrap_err();
-        assert!(matches!(
-            error,
-            Error::Plan(PlanError::Docker1(OciManifest))
-        ));
-        assert!(error.hint_text().is_some());
-    }
-}
-
-#[tokio::test]
 async fn a_dry_run_says_what_is_there_and_changes_nothing() {
     let index = IndexSpec::oci(6, &["linux/amd64", "linux/s390x"]).build();
     let mut half = index.clone();

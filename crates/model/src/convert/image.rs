@@ -68,20 +68,27 @@ pub fn image(
     }
 }
 
-/// Returns whether [`image`] could convert `image` with the layers it has, without the bytes.
+/// Returns whether [`image`] could convert `image` with layers of these types, without the bytes.
 ///
 /// # Errors
-/// What the conversion would give. An error about a layer's compression goes away when the
-/// layers are recompressed.
-pub fn check(image: &ImageManifest, to: ManifestKind) -> Result<(), ConvertError> {
+/// What the conversion would give.
+pub fn check<'a>(
+    image: &ImageManifest,
+    layers: impl IntoIterator<Item = &'a MediaType>,
+    to: ManifestKind,
+) -> Result<(), ConvertError> {
     if to == image.kind {
         return Ok(());
     }
-    require_convertible(image, to)?;
-    image
-        .layers
-        .iter()
-        .try_for_each(|layer| layer_type(&layer.media_type, to).map(drop))
+    if to.is_docker1() {
+        // Schema 1 names no types: what Docker's other format can hold, it can.
+        require_convertible(image, ManifestKind::Docker2Manifest)?;
+    } else {
+        require_convertible(image, to)?;
+    }
+    layers
+        .into_iter()
+        .try_for_each(|layer| layer_type(layer, to).map(drop))
 }
 
 fn require_convertible(image: &ImageManifest, to: ManifestKind) -> Result<(), ConvertError> {
@@ -183,11 +190,11 @@ struct OciDocument {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DockerDocument<'a> {
-    schema_version: u8,
-    media_type: MediaType,
-    config: DockerDescriptor<'a>,
-    layers: Vec<DockerDescriptor<'a>>,
+pub(super) struct DockerDocument<'a> {
+    pub(super) schema_version: u8,
+    pub(super) media_type: MediaType,
+    pub(super) config: DockerDescriptor<'a>,
+    pub(super) layers: Vec<DockerDescriptor<'a>>,
 }
 
 /// The fields that a Docker descriptor has, in the order in which containers/image writes them.

@@ -6,12 +6,16 @@
 //! with the fields and in the order that skopeo gives it, so that both have one digest.
 
 mod edit;
+mod from_docker1;
 mod image;
 mod index;
 mod layer;
+mod to_docker1;
 
+pub use from_docker1::{Docker1Layer, from_docker1};
 pub use image::{Converted, check, image};
 pub use index::index;
+pub use to_docker1::{Docker1Payload, empty_layer, to_docker1};
 
 use crate::{ManifestError, ManifestKind, MediaType};
 

@@ -1,8 +1,11 @@
-//! Docker schema 1 manifests: parsing only. The digest of a signed one is that of its payload,
+//! Docker schema 1 manifests. The digest of a signed one is that of its payload,
 //! without the JWS signatures (distribution's *Image Manifest Version 2, Schema 1*).
 //!
 //! The signatures themselves are not verified: their keys are made up by whoever signs. What is
 //! verified is that the payload is the document: nothing may stand outside it but `signatures`.
+
+mod document;
+mod sign;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,6 +14,10 @@ use serde_json::{Map, Value};
 
 use crate::fields::Fields;
 use crate::{Admitted, Digest, ManifestError, RawManifest, Timestamp};
+
+pub(crate) use document::Docker1Document;
+pub use document::docker1_renamed;
+pub use sign::docker1_signed;
 
 /// A read-only view of a schema 1 manifest.
 #[derive(Clone, Debug)]

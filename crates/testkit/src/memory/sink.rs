@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use dhow_model::{Digest, RawManifest};
-use dhow_transport::{Blob, BlobWant, Error, How, Kind, Location, Placed, Result, Sink, SinkCaps};
+use dhow_transport::{
+    Blob, BlobWant, Coming, Error, How, Kind, Location, Placed, Result, Sink, SinkCaps,
+};
 use futures_util::StreamExt as _;
 
 use super::{Call, Fault, Memory};
@@ -56,6 +58,12 @@ impl Sink for MemorySink {
 
     async fn present_root(&self) -> Result<Option<Digest>> {
         Ok(self.0.root().map(|root| root.digest()))
+    }
+
+    async fn prepare(&self, coming: &Coming) -> Result<()> {
+        let told = (coming.layers.clone(), coming.config.clone());
+        self.0.record(Call::Prepare(told.0, told.1));
+        Ok(())
     }
 
     async fn reuse(&self, want: &BlobWant) -> Result<Option<Placed>> {

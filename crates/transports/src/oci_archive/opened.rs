@@ -128,7 +128,8 @@ fn read_whole(file: &File, part: Part, most: u64) -> io::Result<Vec<u8>> {
 /// Unpacks a gzip file into one that has no name.
 fn inflated(file: File, tmp: &Path) -> io::Result<File> {
     let mut to = tempfile::tempfile_in(tmp)?;
-    let mut from = dhow_codec::gunzip(io::BufReader::with_capacity(PIECE, file));
+    let mut from =
+        dhow_codec::reader(io::BufReader::with_capacity(PIECE, file), Compression::Gzip)?;
     io::copy(&mut from, &mut to)?;
     to.flush()?;
     to.rewind()?;

@@ -1,0 +1,106 @@
+//! Compression on the way.
+
+mod gzip;
+mod zstd;
+
+use std::io;
+
+use dhow_model::{Algorithm, Annotations, Hasher};
+
+use crate::stage::{self, Input, Output, Stream};
+use crate::{Facts, PackFacts, PackFormat, Packing};
+
+/// Returns the compressed stream, and the place where its facts appear when it has ended well. All
+/// cores take part, and the bytes that come out do not depend on how many there are.
+pub fn pack(body: Stream, packing: Packing) -> (Stream, Facts<PackFacts>) {
+    let facts = Facts::default();
+    let told = facts.clone();
+    let stream = stage::run(body, move |input, output| {
+        let mut tally = Tally::new(output);
+        let annotations = match packing.format {
+            PackFormat::Gzip => gzip::pack(input, &mut tally, packing.gzip_level())?,
+            PackFormat::Zstd => zstd::pack(input, &mut tally, packing.zstd_level())?,
+            PackFormat::ZstdChunked => {
+                crate::chunked::pack(input, &mut tally, packing.zstd_level())?
+            }
+        };
+        told.set(tally.facts(annotations));
+        Ok(())
+    });
+    (stream, facts)
+}
+
+/// Counts and hashes what goes in and what comes out.
+pub(crate) struct Tally<'a> {
+    output: &'a mut Output,
+    diff_id: Hasher,
+    unpacked_size: u64,
+    digest: Hasher,
+    size: u64,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(output: &'a mut Output) -> Self {
+        Self {
+            output,
+            diff_id: Hasher::new(Algorithm::Sha256),
+            unpacked_size: 0,
+            digest: Hasher::new(Algorithm::Sha256),
+            size: 0,
+        }
+    }
+
+    /// Takes note of content that goes in.
+    pub(crate) fn took(&mut self, content: &[u8]) {
+        self.diff_id.update(content);
+        self.unpacked_size += content.len() as u64;
+    }
+
+    /// Returns how many bytes have come out.
+    pub(crate) const fn written(&self) -> u64 {
+        self.size
+    }
+
+    fn facts(self, annotations: Annotations) -> PackFacts {
+        PackFacts {
+            diff_id: self.diff_id.finish(),
+            unpacked_size: self.unpacked_size,
+            digest: self.digest.finish(),
+            size: self.size,
+            annotations,
+        }
+    }
+}
+
+impl io::Write for Tally<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let length = self.output.write(data)?;
+        self.digest.update(&data[..length]);
+        self.size += length as u64;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Fills a block from the input, as far as there is something. Returns whether the input goes on.
+pub(crate) fn fill(input: &mut Input, block: &mut Vec<u8>, size: usize) -> io::Result<bool> {
+    use io::BufRead as _;
+    while block.len() < size {
+        let ahead = input.fill_buf()?;
+        if ahead.is_empty() {
+            return Ok(false);
+        }
+        let length = ahead.len().min(size - block.len());
+        block.extend_from_slice(&ahead[..length]);
+        input.consume(length);
+    }
+    Ok(true)
+}
+
+/// Returns how many threads compress at once.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

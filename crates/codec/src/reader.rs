@@ -1,0 +1,128 @@
+//! Decompression of whole files: gzip, Zstandard, bzip2 and xz, with all their members and frames.
+//!
+//! What ends too early or goes on with something else is an error. Windows are bounded, so that a
+//! few bytes cannot ask for gigabytes.
+
+use std::io::{self, BufRead, Read};
+
+use bzip2::bufread::MultiBzDecoder;
+use dhow_model::Compression;
+use flate2::bufread::GzDecoder;
+use liblzma::bufread::XzDecoder;
+
+/// Returns the content of a compressed file. Blocks where `from` does.
+///
+/// # Errors
+/// When the decoder cannot be set up. Errors in the data come from reading: `InvalidData`,
+/// `InvalidInput`, `UnexpectedEof` or `Other`.
+pub fn reader<R: BufRead + Send + 'static>(
+    from: R,
+    compression: Compression,
+) -> io::Result<Box<dyn Read + Send>> {
+    Ok(match compression {
+        Compression::Gzip => Box::new(Gzip::new(from)),
+        Compression::Zstd => Box::new(zstd_reader(from)?),
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(from)),
+        Compression::Xz => Box::new(xz_reader(from)?),
+    })
+}
+
+/// Decompresses what `from` holds into `to`, piece by piece.
+pub(crate) fn decompress<R: BufRead>(
+    from: R,
+    compression: Compression,
+    to: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    match compression {
+        Compression::Gzip => drain(Gzip::new(from), to),
+        Compression::Zstd => drain(zstd_reader(from)?, to),
+        Compression::Bzip2 => drain(MultiBzDecoder::new(from), to),
+        Compression::Xz => drain(xz_reader(from)?, to),
+    }
+}
+
+fn drain(mut from: impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to(&buffer[..length])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn zstd_reader<R: BufRead>(from: R) -> io::Result<impl Read> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(from)?;
+    decoder.window_log_max(MAX_WINDOW_LOG)?;
+    Ok(decoder)
+}
+
+fn xz_reader<R: BufRead>(from: R) -> io::Result<impl Read> {
+    let stream =
+        liblzma::stream::Stream::new_stream_decoder(MAX_XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+    Ok(XzDecoder::new_stream(from, stream))
+}
+
+/// All members of a gzip file. Zeros behind the last one are padding, as tapes leave it.
+struct Gzip<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Gzip<R> {
+    fn new(from: R) -> Self {
+        Self(Some(GzDecoder::new(from)))
+    }
+
+    /// Goes on to the next member, if there is one.
+    fn advance(&mut self) -> io::Result<()> {
+        let Some(mut from) = self.0.take().map(GzDecoder::into_inner) else {
+            return Ok(());
+        };
+        let mut padded = false;
+        loop {
+            let ahead = from.fill_buf()?;
+            let zeros = ahead.iter().take_while(|byte| **byte == 0).count();
+            match (ahead.is_empty(), zeros == ahead.len()) {
+                (true, _) => return Ok(()),
+                (false, true) => {
+                    padded = true;
+                    from.consume(zeros);
+                }
+                (false, false) if padded || zeros > 0 || ahead[0] != GZIP_MAGIC => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "there is something behind the end of the gzip stream",
+                    ));
+                }
+                (false, false) => {
+                    self.0 = Some(GzDecoder::new(from));
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.0 {
+            match decoder.read(to)? {
+                0 if !to.is_empty() => self.advance()?,
+                length => return Ok(length),
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// The first byte of every gzip member.
+const GZIP_MAGIC: u8 = 0x1f;
+
+/// The largest window of a zstd frame as a power of two: 128 MiB, what `zstd -d` takes unasked.
+const MAX_WINDOW_LOG: u32 = 27;
+
+/// How much memory an xz file may ask for, in bytes; `xz -9` needs 65 MiB.
+const MAX_XZ_MEMORY: u64 = 128 * 1024 * 1024;
+
+/// How much is decompressed at once, in bytes.
+const PIECE: usize = 64 * 1024;

@@ -1,0 +1,229 @@
+//! The cache as an SQLite file: tables, questions, and what is done about a file that is broken.
+
+use std::path::Path;
+use std::time::Duration;
+
+use dhow_model::{Annotations, Digest};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
+
+use super::Known;
+
+/// Opens the file in a folder, and makes both when they are not there.
+///
+/// # Errors
+/// When the folder cannot be written, or the file belongs to a later version.
+pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
+    std::fs::create_dir_all(folder).map_err(|error| unusable(&error.to_string()))?;
+    let path = folder.join(FILE);
+    match prepared(&path) {
+        Err(error) if is_broken(&error) => {
+            // Whoever has it open goes on with the old file; nothing in it is needed.
+            std::fs::rename(&path, folder.join(format!("{FILE}.broken")))
+                .map_err(|error| unusable(&error.to_string()))?;
+            prepared(&path)
+        }
+        outcome => outcome,
+    }
+}
+
+fn prepared(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // A fact that is lost with the power is found out again.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version > VERSION {
+        return Err(unusable("it belongs to a later version"));
+    }
+    if version < VERSION {
+        connection.execute_batch(TABLES)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+    }
+    prune(&connection)?;
+    Ok(connection)
+}
+
+/// Drops the oldest facts when there are too many.
+fn prune(connection: &Connection) -> rusqlite::Result<()> {
+    for table in ["facts", "places"] {
+        let count = format!("SELECT count(*) FROM {table}");
+        let count: i64 = connection.query_row(&count, [], |row| row.get(0))?;
+        if count > MOST {
+            let drop = format!(
+                "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} ORDER BY seen LIMIT ?1)"
+            );
+            connection.execute(&drop, [count - MOST / 2])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn packed(
+    connection: &Connection,
+    diff_id: &Digest,
+    format: &str,
+) -> rusqlite::Result<Vec<Known>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT digest, size, format, diff_id, unpacked_size, annotations FROM facts \
+         WHERE diff_id = ?1 AND format = ?2 ORDER BY seen DESC LIMIT 8",
+    )?;
+    let rows = statement.query_map(params![diff_id.to_string(), format], known)?;
+    rows.filter_map(Result::transpose).collect()
+}
+
+pub(super) fn unpacked(
+    connection: &Connection,
+    digest: &Digest,
+) -> rusqlite::Result<Option<Known>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT digest, size, format, diff_id, unpacked_size, annotations FROM facts \
+         WHERE digest = ?1",
+    )?;
+    let row = statement.query_row([digest.to_string()], known);
+    row.optional().map(Option::flatten)
+}
+
+pub(super) fn locations(
+    connection: &Connection,
+    digest: &Digest,
+    registry: &str,
+) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT repository FROM places WHERE digest = ?1 AND registry = ?2 \
+         ORDER BY seen DESC LIMIT 5",
+    )?;
+    let rows = statement.query_map(params![digest.to_string(), registry], |row| row.get(0))?;
+    rows.collect()
+}
+
+pub(super) fn learn(connection: &Connection, fact: &Known, seen: i64) -> rusqlite::Result<()> {
+    if let Some(older) = unpacked(connection, &fact.digest)?
+        && older.diff_id != fact.diff_id
+    {
+        tracing::debug!(digest = %fact.digest, "two facts contradict each other");
+        let mut statement = connection.prepare_cached("DELETE FROM facts WHERE digest = ?1")?;
+        return statement.execute([fact.digest.to_string()]).map(drop);
+    }
+    let annotations: Vec<(&str, &str)> = fact.annotations.iter().collect();
+    let annotations = serde_json::to_string(&annotations).unwrap_or_default();
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO facts \
+         (digest, size, format, diff_id, unpacked_size, annotations, seen) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    statement
+        .execute(params![
+            fact.digest.to_string(),
+            number(fact.size),
+            fact.format,
+            fact.diff_id.to_string(),
+            number(fact.unpacked_size),
+            annotations,
+            seen,
+        ])
+        .map(drop)
+}
+
+pub(super) fn seen(
+    connection: &Connection,
+    digest: &Digest,
+    registry: &str,
+    repository: &str,
+    seen: i64,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO places (digest, registry, repository, seen) \
+         VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    statement
+        .execute(params![digest.to_string(), registry, repository, seen])
+        .map(drop)
+}
+
+pub(super) fn gone(
+    connection: &Connection,
+    digest: &Digest,
+    registry: &str,
+    repository: &str,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM places WHERE digest = ?1 AND registry = ?2 AND repository = ?3",
+    )?;
+    statement
+        .execute(params![digest.to_string(), registry, repository])
+        .map(drop)
+}
+
+/// Reads a row; `None` for one that makes no sense.
+fn known(row: &Row<'_>) -> rusqlite::Result<Option<Known>> {
+    let text = |at: usize| row.get::<_, String>(at);
+    let size = |at: usize| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(at)?).ok());
+    let annotations: Option<Vec<(String, String)>> = serde_json::from_str(&text(5)?).ok();
+    let (digest, diff_id) = (Digest::parse(&text(0)?).ok(), Digest::parse(&text(3)?).ok());
+    let (bytes, unpacked, format) = (size(1)?, size(4)?, text(2)?);
+    Ok((|| {
+        Some(Known {
+            digest: digest?,
+            size: bytes?,
+            format,
+            diff_id: diff_id?,
+            unpacked_size: unpacked?,
+            annotations: annotations?.into_iter().collect::<Annotations>(),
+        })
+    })())
+}
+
+fn number(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn is_broken(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+    )
+}
+
+fn unusable(why: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+        Some(why.to_owned()),
+    )
+}
+
+const FILE: &str = "blobs-v1.sqlite";
+
+const VERSION: i64 = 1;
+
+/// How long another process is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How much of the file is held in memory, in KiB.
+const CACHE_KIB: i64 = 256;
+
+/// The most rows of a table. The oldest half goes when there are more.
+const MOST: i64 = 100_000;
+
+const TABLES: &str = "
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS facts (
+    digest TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    format TEXT NOT NULL,
+    diff_id TEXT NOT NULL,
+    unpacked_size INTEGER NOT NULL,
+    annotations TEXT NOT NULL,
+    seen INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS facts_by_content ON facts (diff_id, format);
+CREATE TABLE IF NOT EXISTS places (
+    digest TEXT NOT NULL,
+    registry TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (digest, registry, repository)
+);
+COMMIT;
+";

@@ -1,0 +1,270 @@
+//! What need not be sent: blobs that the destination has, can mount, or has in the compression that
+//! is wanted. What the cache remembers is a reason to ask, never an answer.
+
+use dhow_codec::Packing;
+use dhow_model::{Annotations, Compression, Digest, Repository};
+use dhow_transport::{BlobWant, How, Placed};
+
+use super::{Arrival, Context, Form, Story};
+use crate::Error;
+use crate::blob_cache::Known;
+use crate::plan::{BlobPlan, Step};
+
+impl Context {
+    /// Returns what to ask the destination for when it may have the blob as it is.
+    pub(crate) fn known(&self, planned: &BlobPlan) -> BlobWant {
+        let blob = &planned.blob;
+        if planned.step.keeps_bytes() {
+            return self.want(planned);
+        }
+        BlobWant {
+            digest: Some(blob.digest),
+            size: Some(blob.size).filter(|size| *size > 0),
+            // A mount that does not work would leave an upload for this digest open.
+            mount_from: Vec::new(),
+            ..self.want(planned)
+        }
+    }
+
+    /// Returns the blob as it is at the destination, if it need not be sent.
+    pub(super) async fn reused(
+        &self,
+        planned: &BlobPlan,
+        attempt: u32,
+    ) -> Result<Option<Arrival>, Error> {
+        match planned.step {
+            Step::Keep => self.as_it_is(planned, attempt).await,
+            Step::Learn => {
+                let Some(known) = self.cache.unpacked(&planned.blob.digest).await else {
+                    return Ok(None);
+                };
+                let found = self.as_it_is(planned, attempt).await?;
+                Ok(found.map(|arrival| Arrival {
+                    diff_id: Some(known.diff_id),
+                    ..arrival
+                }))
+            }
+            Step::Pack(packing) => {
+                let content = planned.blob.digest;
+                match self.packed_before(planned, &content, packing).await? {
+                    Some(arrival) => Ok(Some(arrival)),
+                    None if planned.stays => self.as_it_is(planned, attempt).await,
+                    None => Ok(None),
+                }
+            }
+            Step::Repack(packing) => {
+                if let Some(known) = self.cache.unpacked(&planned.blob.digest).await
+                    && let Some(arrival) =
+                        self.packed_before(planned, &known.diff_id, packing).await?
+                {
+                    return Ok(Some(arrival));
+                }
+                if planned.stays {
+                    self.as_it_is(planned, attempt).await
+                } else {
+                    Ok(None)
+                }
+            }
+            Step::Unpack => self.unpacked_before(planned).await,
+        }
+    }
+
+    async fn ask(&self, want: &BlobWant, planned: &BlobPlan) -> Result<Option<Placed>, Error> {
+        let answer = self.sink.reuse(want).await;
+        answer.map_err(|error| self.unstored(error, planned))
+    }
+
+    async fn as_it_is(&self, planned: &BlobPlan, attempt: u32) -> Result<Option<Arrival>, Error> {
+        let mut want = self.known(planned);
+        if attempt > 1 {
+            // An upload may be waiting for the rest of the blob; a mount would open another.
+            want.mount_from.clear();
+        }
+        if let Some(placed) = self.ask(&want, planned).await? {
+            return Ok(Some(Arrival::kept(placed)));
+        }
+        if attempt > 1 || !want.mount_from.is_empty() || !planned.step.keeps_bytes() {
+            return Ok(None);
+        }
+        want.mount_from = self.seen_at(&planned.blob.digest).await;
+        let Some(from) = want.mount_from.first().cloned() else {
+            return Ok(None);
+        };
+        let placed = self.ask(&want, planned).await?;
+        if placed.is_none() {
+            self.forget(&planned.blob.digest, &from).await;
+        }
+        Ok(placed.map(Arrival::kept))
+    }
+
+    /// Asks for blobs that were made from the same content in the same format earlier.
+    async fn packed_before(
+        &self,
+        planned: &BlobPlan,
+        content: &Digest,
+        packing: Packing,
+    ) -> Result<Option<Arrival>, Error> {
+        let known = self.cache.packed(content, packing.format.name()).await;
+        for known in known.into_iter().take(CANDIDATES) {
+            let want = BlobWant {
+                digest: Some(known.digest),
+                size: Some(known.size),
+                mount_from: self.seen_at(&known.digest).await,
+                ..self.want(planned)
+            };
+            if let Some(placed) = self.ask(&want, planned).await? {
+                return Ok(Some(Arrival {
+                    placed,
+                    form: Some(Form {
+                        compression: Some(packing.format.compression()),
+                        annotations: known.annotations,
+                    }),
+                    diff_id: Some(*content),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks for the content of a layer that was decompressed earlier.
+    async fn unpacked_before(&self, planned: &BlobPlan) -> Result<Option<Arrival>, Error> {
+        let Some(known) = self.cache.unpacked(&planned.blob.digest).await else {
+            return Ok(None);
+        };
+        let want = BlobWant {
+            digest: Some(known.diff_id),
+            size: Some(known.unpacked_size),
+            mount_from: Vec::new(),
+            ..self.want(planned)
+        };
+        let placed = self.ask(&want, planned).await?;
+        Ok(placed.map(|placed| Arrival::unpacked(placed, known.diff_id)))
+    }
+
+    /// Returns another repository of the destination's registry that had the blob lately.
+    async fn seen_at(&self, digest: &Digest) -> Vec<Repository> {
+        let Some(here) = self.destination_name.as_ref().map(|name| &name.repository) else {
+            return Vec::new();
+        };
+        let known = self.cache.locations(digest, here.registry()).await;
+        known
+            .iter()
+            .filter_map(|path| here.sibling(path).ok())
+            .find(|there| there != here)
+            .into_iter()
+            .collect()
+    }
+
+    async fn forget(&self, digest: &Digest, there: &Repository) {
+        self.cache
+            .gone(digest, there.registry(), there.path())
+            .await;
+    }
+
+    /// Returns what became of a blob that was sent, and remembers what was learned.
+    pub(super) async fn arrived(
+        &self,
+        planned: &BlobPlan,
+        placed: Placed,
+        story: Story,
+    ) -> Result<Arrival, Error> {
+        let source = planned.blob.digest;
+        let arrival = match story {
+            Story::Kept => Arrival::kept(placed),
+            Story::Learned(facts) => {
+                let facts = facts.value().ok_or(Error::Lost)?;
+                self.learn_unpacked(planned, &facts).await;
+                Arrival {
+                    diff_id: Some(facts.diff_id),
+                    ..Arrival::kept(placed)
+                }
+            }
+            Story::Unpacked(facts) => {
+                let facts = facts.value().ok_or(Error::Lost)?;
+                self.learn_unpacked(planned, &facts).await;
+                Arrival::unpacked(placed, facts.diff_id)
+            }
+            Story::Packed(packing, facts, before) => {
+                let facts = facts.value().ok_or(Error::Lost)?;
+                if let Some(before) = before.and_then(|before| before.value()) {
+                    self.learn_unpacked(planned, &before).await;
+                }
+                let known = Known {
+                    digest: facts.digest,
+                    size: facts.size,
+                    format: packing.format.name().to_owned(),
+                    diff_id: facts.diff_id,
+                    unpacked_size: facts.unpacked_size,
+                    annotations: facts.annotations.clone(),
+                };
+                self.cache.learn(known).await;
+                Arrival {
+                    placed,
+                    form: Some(Form {
+                        compression: Some(packing.format.compression()),
+                        annotations: facts.annotations,
+                    }),
+                    diff_id: Some(facts.diff_id),
+                }
+            }
+        };
+        if let Some(name) = &self.destination_name {
+            self.saw(&arrival.placed.digest, &name.repository).await;
+        }
+        if let (Some(name), How::Sent) = (&self.source_name, arrival.placed.how) {
+            self.saw(&source, &name.repository).await;
+        }
+        Ok(arrival)
+    }
+
+    async fn saw(&self, digest: &Digest, there: &Repository) {
+        self.cache
+            .seen(digest, there.registry(), there.path())
+            .await;
+    }
+
+    async fn learn_unpacked(&self, planned: &BlobPlan, facts: &dhow_codec::UnpackFacts) {
+        let Some(compression) = facts.compression else {
+            return;
+        };
+        let known = Known {
+            digest: planned.blob.digest,
+            size: planned.blob.size,
+            format: format_name(compression).to_owned(),
+            diff_id: facts.diff_id,
+            unpacked_size: facts.unpacked_size,
+            annotations: Annotations::new(),
+        };
+        // Schema 1 does not say how large its layers are.
+        if known.size > 0 {
+            self.cache.learn(known).await;
+        }
+    }
+}
+
+impl Arrival {
+    /// Returns a layer that lies there uncompressed.
+    const fn unpacked(placed: Placed, diff_id: Digest) -> Self {
+        Self {
+            placed,
+            form: Some(Form {
+                compression: None,
+                annotations: Annotations::new(),
+            }),
+            diff_id: Some(diff_id),
+        }
+    }
+}
+
+/// Returns the name under which the cache knows a compression that was found.
+const fn format_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Gzip => "gzip",
+        Compression::Zstd => "zstd",
+        Compression::Bzip2 => "bzip2",
+        Compression::Xz => "xz",
+    }
+}
+
+/// How many blobs of the same content the destination is asked for.
+const CANDIDATES: usize = 2;
