@@ -33,10 +33,9 @@ pub(crate) fn layers(
         .iter()
         .map(|key| key.and_then(|key| placed.get(&key)))
         .collect();
-    let changed = |arrival: &&Arrival| arrival.form.is_some();
-    // A manifest that stays as it is may call layers by types that they have not.
-    let stays = to == image.kind && !arrivals.iter().flatten().any(changed);
-    let held = held.filter(|_| !stays).unwrap_or(&image.layers);
+    let held = held
+        .filter(|_| plan.change.is_some())
+        .unwrap_or(&image.layers);
     let layer = |(held, arrival): (&Descriptor, Option<&Arrival>)| {
         let Some((arrival, form)) = arrival.and_then(|found| Some((found, found.form.as_ref()?)))
         else {

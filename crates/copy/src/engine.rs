@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::patience::Patience;
 use crate::plan::{Plan, Terms};
 use crate::run::{Outcome, Work};
-use crate::transfer::Context;
+use crate::transfer::{Context, in_registry};
 use crate::{
     Error, Event, Job, PlanSummary, PlannedBlob, Progress, Report, Select, Tally, admit, assemble,
     plan, resolve, run, survey, unchanged,
@@ -50,7 +50,7 @@ impl Engine {
         let terms = Terms {
             options: &job.options,
             caps: sink.caps(),
-            destination: job.destination.reference(),
+            destination: in_registry(&*job.destination),
         };
         let plan = plan::tree(&tree, &terms)?;
         let images = tree.images();

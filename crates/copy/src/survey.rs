@@ -62,8 +62,12 @@ pub(crate) async fn coming(
         return Ok(None);
     };
     let mut seen = BTreeSet::new();
-    let digests = planned.layers.iter().flatten().map(|(digest, _)| *digest);
-    let layers = digests.filter(|digest| seen.insert(*digest)).collect();
+    let layers = planned.layers.iter().enumerate();
+    let layers = layers.filter_map(|(index, key)| {
+        key.filter(|key| seen.insert(*key))
+            .map(|key| (index, key.0))
+    });
+    let layers = layers.collect();
     let config = match &node.content {
         Content::Image(image) if config_first && image.has_image_config() => {
             Some(read(source, &image.config, patience).await?)

@@ -19,7 +19,7 @@ use dhow_codec::{
     Expectation, Facts, PackFacts, Packing, UnpackFacts, learn, pack, unpack, verify,
 };
 use dhow_model::{Annotations, Compression, Digest, Reference, Repository};
-use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Placed, Sink, Source};
+use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Location, Placed, Sink, Source};
 use futures_core::stream::BoxStream;
 
 use crate::admit::Tree;
@@ -106,8 +106,8 @@ impl Context {
             patience,
             mount_from: mount_from(job),
             progress,
-            source_name: job.source.reference().cloned(),
-            destination_name: job.destination.reference().cloned(),
+            source_name: in_registry(&*job.source).cloned(),
+            destination_name: in_registry(&*job.destination).cloned(),
             cache: options.cache.clone(),
             precompute_digests: options.precompute_digests,
             tmp: options.tmp.clone(),
@@ -324,17 +324,21 @@ impl Story {
 
 /// Returns the repositories of the destination's registry that have the blobs.
 fn mount_from(job: &Job) -> Vec<Repository> {
-    let Some(destination) = job.destination.reference() else {
+    let Some(destination) = in_registry(&*job.destination) else {
         return Vec::new();
     };
     let here = &destination.repository;
-    job.source
-        .reference()
+    in_registry(&*job.source)
         .into_iter()
         .chain(&job.options.mount_from)
         .map(|reference| reference.repository.clone())
         .filter(|from| from.registry() == here.registry() && from != here)
         .collect()
+}
+
+/// Returns the name of a place in a registry.
+pub(crate) fn in_registry(location: &dyn Location) -> Option<&Reference> {
+    location.reference().filter(|_| location.is_in_registry())
 }
 
 type Stream = BoxStream<'static, std::io::Result<Bytes>>;

@@ -61,7 +61,7 @@ pub enum Call {
     /// A blob was asked for without sending it; with the repositories to mount it from.
     Reuse(Option<Digest>, Vec<Repository>),
     /// It was told what comes: the layers, and the config if that was asked for.
-    Prepare(Vec<Digest>, Option<Bytes>),
+    Prepare(Vec<(usize, Digest)>, Option<Bytes>),
     /// A plan asked whether a blob is there.
     Has(Option<Digest>),
     /// A blob was sent, under this digest if it was known.

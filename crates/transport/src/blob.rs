@@ -103,9 +103,9 @@ pub enum Slot {
 /// What is about to be put for one image; told before its first blob.
 #[derive(Clone, Debug, Default)]
 pub struct Coming {
-    /// The layers in the order of the manifest, base first, each digest once, by the digest that
-    /// the source has.
-    pub layers: Vec<Digest>,
+    /// The layers in the order of the manifest, base first, each blob once: the index of its
+    /// [`Slot`], and the digest that the source has.
+    pub layers: Vec<(usize, Digest)>,
     /// The config of the image, verified, where the sink asks for it ([`crate::SinkCaps::config_first`])
     /// and the source has one.
     pub config: Option<Bytes>,

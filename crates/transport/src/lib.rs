@@ -50,6 +50,12 @@ pub trait Location: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Returns the registry reference, for transports whose names are or carry one.
     fn reference(&self) -> Option<&Reference>;
 
+    /// Returns whether the reference names a repository of a registry, whose blobs others can mount
+    /// and whose name stands in the manifest; elsewhere it is only a name.
+    fn is_in_registry(&self) -> bool {
+        self.reference().is_some()
+    }
+
     /// Returns the scopes under which policy.json is searched, the most specific first.
     fn policy_scopes(&self) -> PolicyScopes;
 

@@ -1,7 +1,9 @@
 //! The transports, one module each, and the table of them.
 
+mod archive_file;
 pub mod dir;
 pub mod docker;
+pub mod docker_archive;
 mod file_blob;
 mod members;
 mod near;
@@ -9,6 +11,7 @@ pub mod oci;
 pub mod oci_archive;
 mod path_scopes;
 mod select;
+mod tar_entry;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +59,10 @@ pub fn standard(parts: &Parts) -> Transports {
     Transports(vec![
         Arc::new(dir::Dir::new()),
         Arc::new(docker::Docker::new(parts.endpoint.clone())),
+        Arc::new(docker_archive::DockerArchive::new(
+            parts.tmp.clone(),
+            parts.additional_tags.clone(),
+        )),
         Arc::new(oci::Oci::new(parts.shared_blob_dir.clone())),
         Arc::new(oci_archive::OciArchive::new(parts.tmp.clone())),
     ])

@@ -116,6 +116,19 @@ impl Members {
         None
     }
 
+    /// Returns the name that a link leads to, counted from the root of the archive.
+    pub(crate) fn target(&self, name: &str) -> Option<&str> {
+        match self.0.get(name)? {
+            Member::Link(target) => Some(target),
+            Member::File(_) => None,
+        }
+    }
+
+    /// Returns whether a link leads to a file, or the other way round.
+    pub(crate) fn leads(&self, one: &str, other: &str) -> bool {
+        self.target(one) == Some(other) || self.target(other) == Some(one)
+    }
+
     /// Returns the names of all members.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

@@ -186,7 +186,7 @@ impl Source for ArchiveSource {
                 error.hint("this is a foreign layer that the archive names without holding it")
             }
         })?;
-        file_blob::read_part(Arc::clone(&self.archive.file), part, blob, range)
+        file_blob::read_part(Arc::clone(&self.archive.archive.file), part, blob, range)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dhow_testkit::conformance::Place;
 use dhow_transport::{Location, Transport};
-use dhow_transports::{dir, oci, oci_archive};
+use dhow_transports::{dir, docker_archive, oci, oci_archive};
 
 fn located(transport: &dyn Transport, rest: &str) -> Arc<dyn Location> {
     transport.parse(rest).expect("the test names a place")
@@ -70,6 +70,23 @@ mod in_a_directory {
         let directory = tempfile::tempdir().expect("there is a place for files");
         let path = show(&directory.path().join("image"));
         Place::single(located(&dir::Dir::new(), &path), directory)
+    }
+
+    dhow_testkit::conformance_tests!(place);
+}
+
+mod in_a_docker_archive {
+    use super::*;
+
+    async fn place() -> Place {
+        let directory = tempfile::tempdir().expect("there is a place for files");
+        let path = show(&directory.path().join("images.tar"));
+        let tmp = directory.path().to_owned();
+        let transport = docker_archive::DockerArchive::new(tmp, Vec::new());
+        Place::named(
+            move |name| located(&transport, &format!("{path}:test/{name}:latest")),
+            directory,
+        )
     }
 
     dhow_testkit::conformance_tests!(place);

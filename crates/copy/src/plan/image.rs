@@ -44,7 +44,7 @@ impl Terms<'_> {
         Ok(NodePlan {
             kind,
             fallbacks,
-            change: change(image.kind, kind, &steps),
+            change: self.change(image, held, kind, &steps),
             entries: Vec::new(),
             layers,
             config,
@@ -147,22 +147,39 @@ impl Terms<'_> {
     }
 }
 
-/// Returns why the manifest changes, if it does.
-fn change(from: ManifestKind, to: ManifestKind, steps: &[Option<Step>]) -> Option<String> {
-    let mut changes = Vec::new();
-    if from != to {
-        changes.push(format!("conversion to `{}`", to.media_type()));
+impl Terms<'_> {
+    /// Returns why the manifest changes, if it does.
+    fn change(
+        &self,
+        image: &ImageManifest,
+        held: &[Descriptor],
+        to: ManifestKind,
+        steps: &[Option<Step>],
+    ) -> Option<String> {
+        let mut changes = Vec::new();
+        if image.kind != to {
+            changes.push(format!("conversion to `{}`", to.media_type()));
+        }
+        // Where nothing may change, layers are called what they were called.
+        let types = held.iter().zip(&image.layers);
+        let wrong = types
+            .filter(|(held, named)| held.media_type != named.media_type)
+            .count();
+        if wrong > 0 && self.frozen().is_none() {
+            let plural = if wrong == 1 { "" } else { "s" };
+            changes.push(format!("the right type{plural} for {wrong} layer{plural}"));
+        }
+        let mut counted: BTreeMap<Step, usize> = BTreeMap::new();
+        for step in steps.iter().flatten() {
+            *counted.entry(*step).or_default() += 1;
+        }
+        changes.extend(
+            counted
+                .into_iter()
+                .filter_map(|(step, count)| step.change(count)),
+        );
+        (!changes.is_empty()).then(|| changes.join(", "))
     }
-    let mut counted: BTreeMap<Step, usize> = BTreeMap::new();
-    for step in steps.iter().flatten() {
-        *counted.entry(*step).or_default() += 1;
-    }
-    changes.extend(
-        counted
-            .into_iter()
-            .filter_map(|(step, count)| step.change(count)),
-    );
-    (!changes.is_empty()).then(|| changes.join(", "))
 }
 
 /// Returns whether a layer stays where its URLs say, and is not copied.

@@ -273,7 +273,8 @@ async fn the_destination_hears_what_comes_in_the_order_of_the_manifest() {
         .unwrap();
     let layers: Vec<_> = view.layers.iter().map(|layer| layer.digest).collect();
     let config = image.blob(&view.config.digest).cloned();
-    let told = Call::Prepare(layers.clone(), config);
+    let numbered = layers.iter().copied().enumerate().collect();
+    let told = Call::Prepare(numbered, config);
     let calls = to.calls();
     let prepared = calls
         .iter()

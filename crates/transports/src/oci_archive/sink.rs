@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,13 +17,14 @@ use dhow_transport::{
     Blob, BlobWant, Error, How, Kind, LayerForm, Location, Placed, Result, ReuseScope, Sink,
     SinkCaps,
 };
-use tar::{EntryType, Header};
+use tar::EntryType;
 use tempfile::TempDir;
 
 use super::opened::{Opened, blob_name};
 use super::{ArchiveLocation, CONCURRENCY};
 use crate::file_blob::{self, Part, blocking, layout_error};
 use crate::path_scopes;
+use crate::tar_entry::{END, copy, header, padding};
 
 #[derive(Debug)]
 pub(super) struct ArchiveSink {
@@ -139,7 +139,7 @@ impl State {
             return Ok(put);
         }
         let kept = self.before(location)?;
-        let part = kept.and_then(|kept| kept.members.file(&blob_name(&digest)));
+        let part = kept.and_then(|kept| kept.archive.members.file(&blob_name(&digest)));
         let fits = |part: &Part| want.size.is_none_or(|size| size == part.size);
         Ok(part.filter(fits).map(|part| part.size))
     }
@@ -243,7 +243,7 @@ fn present(location: &ArchiveLocation) -> Result<Option<Arc<Opened>>> {
             _ => error,
         }
     })?;
-    if opened.compressed {
+    if opened.archive.compressed {
         let shown = location.path.display();
         let message = format!("`{shown}` is compressed, so that nothing can be added to it");
         return Err(Error::unsupported(message).hint("decompress it first"));
@@ -296,11 +296,12 @@ fn members(
         .map_or_else(LayoutIndex::empty, |before| before.index.clone());
     if let Some(before) = before {
         let kept = before
+            .archive
             .members
             .names()
             .filter(|name| name.starts_with("blobs/"));
         for name in kept {
-            if let Some(part) = before.members.file(name) {
+            if let Some(part) = before.archive.members.file(name) {
                 members.insert(name.to_owned(), Content::Kept(Arc::clone(&before), part));
             }
         }
@@ -356,61 +357,13 @@ fn write(to: &mut File, members: &BTreeMap<String, Content>) -> io::Result<()> {
             }
             Content::Kept(archive, part) => {
                 to.write_all(header(name, EntryType::Regular, part.size, 0o644)?.as_bytes())?;
-                copy(&archive.file, *part, to)?;
+                copy(&archive.archive.file, *part, to)?;
                 part.size
             }
         };
         to.write_all(&padding(size))?;
     }
-    to.write_all(&[0; 1024])
-}
-
-/// Copies a part of a file; the kernel moves the bytes where it can.
-fn copy(from: &File, part: Part, to: &mut File) -> io::Result<()> {
-    let (mut offset, mut left) = (part.offset, part.size);
-    while left > 0 {
-        let most = usize::try_from(left).unwrap_or(usize::MAX);
-        let moved = match rustix::fs::copy_file_range(from, Some(&mut offset), &*to, None, most) {
-            Ok(moved) => moved as u64,
-            // Between file systems, or into a pipe.
-            Err(_) => return copy_bytes(from, Part { offset, size: left }, to),
-        };
-        if moved == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        left -= moved;
-    }
-    Ok(())
-}
-
-fn copy_bytes(from: &File, part: Part, to: &mut File) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
-    let (mut offset, end) = (part.offset, part.offset + part.size);
-    while offset < end {
-        let room = usize::try_from(end - offset).unwrap_or(PIECE).min(PIECE);
-        from.read_exact_at(&mut piece[..room], offset)?;
-        to.write_all(&piece[..room])?;
-        offset += room as u64;
-    }
-    Ok(())
-}
-
-fn header(name: &str, kind: EntryType, size: u64, mode: u32) -> io::Result<Header> {
-    let mut header = Header::new_ustar();
-    header.set_path(name)?;
-    header.set_entry_type(kind);
-    header.set_size(size);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_cksum();
-    Ok(header)
-}
-
-fn padding(size: u64) -> Vec<u8> {
-    let rest = size.next_multiple_of(512) - size;
-    vec![0; usize::try_from(rest).unwrap_or_default()]
+    to.write_all(&END)
 }
 
 fn folder_of(location: &ArchiveLocation) -> PathBuf {
@@ -420,6 +373,3 @@ fn folder_of(location: &ArchiveLocation) -> PathBuf {
         None => Path::new("/").to_owned(),
     }
 }
-
-/// How much is copied at once where the kernel does not do it, in bytes.
-const PIECE: usize = 256 * 1024;

@@ -1,0 +1,305 @@
+//! The last part of an archive: the config, what old Dockers looked for, what was there before, and
+//! the list of the images.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use dhow_model::{
+    Admitted, Algorithm, Digest, Hasher, ImageConfig, ImageManifest, RawManifest, Reference, json,
+};
+use dhow_transport::{Error, Kind, Result};
+
+use super::assembly::{Assembly, Place, Tail, layer_name};
+use super::items::{self, Item};
+use super::legacy;
+use super::opened::{MANIFEST, Opened};
+use super::spool::unwritten;
+use crate::file_blob::Part;
+use crate::manifest_error;
+
+/// An image that is to be in the archive.
+pub(crate) struct Image<'a> {
+    /// Its manifest.
+    pub(crate) root: &'a RawManifest,
+    /// Its names.
+    pub(crate) names: &'a [Reference],
+    /// Layers may be compressed, so that their digests are not those of their content.
+    pub(crate) packed: bool,
+}
+
+/// What was in the archive before.
+pub(super) struct Before {
+    pub(super) opened: Arc<Opened>,
+    /// The members that hold layers and configs of the new image, by digest.
+    pub(super) kept: HashMap<Digest, String>,
+}
+
+/// An image whose parts were found.
+pub(crate) struct Ready {
+    item: Item,
+    config: Vec<u8>,
+    /// The layers, base first, each with the member that holds it.
+    layers: Vec<(Digest, String)>,
+    /// Those that still lie aside.
+    aside: Vec<(String, Arc<File>, u64)>,
+}
+
+/// Finds the parts of an image, and checks that they belong together. Writes nothing.
+///
+/// # Errors
+/// [`Kind::NotFound`] when a part is missing, [`Kind::Invalid`] when config and layers do not belong
+/// together.
+fn ready(assembly: &Assembly, image: &Image<'_>, before: Option<&Before>) -> Result<Ready> {
+    let admitted = Admitted::by_policy(image.root.clone());
+    let manifest = ImageManifest::parse(&admitted).map_err(manifest_error)?;
+    let config = config(assembly, &manifest.config.digest, before)?;
+    let parsed = ImageConfig::parse(&config).map_err(manifest_error)?;
+    let diff_ids = &parsed.rootfs.diff_ids;
+    let belongs = diff_ids.len() == manifest.layers.len();
+    let mut names = manifest.layers.iter().zip(diff_ids);
+    if !belongs || !image.packed && names.any(|(layer, diff_id)| layer.digest != *diff_id) {
+        let why = "the layers of the image are not those that its config lists";
+        return Err(Error::new(Kind::Invalid, why));
+    }
+    let (mut layers, mut aside) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::new();
+    for layer in &manifest.layers {
+        let digest = layer.digest;
+        let kept = before.and_then(|before| before.kept.get(&digest));
+        let name = match (assembly.stored(&digest), kept) {
+            (Some(stored), _) => {
+                let name = layer_name(&digest);
+                if let (Place::Aside(file), true) = (stored.place, seen.insert(digest)) {
+                    aside.push((name.clone(), file, stored.size));
+                }
+                name
+            }
+            (None, Some(name)) => name.clone(),
+            (None, None) => return Err(missing(&digest)),
+        };
+        layers.push((digest, name));
+    }
+    let item = Item {
+        config: format!("{}.json", manifest.config.digest.hex()),
+        repo_tags: image.names.iter().map(ToString::to_string).collect(),
+        layers: layers.iter().map(|(_, name)| name.clone()).collect(),
+        rest: serde_json::Map::new(),
+    };
+    Ok(Ready {
+        item,
+        config,
+        layers,
+        aside,
+    })
+}
+
+fn config(assembly: &Assembly, digest: &Digest, before: Option<&Before>) -> Result<Vec<u8>> {
+    if let Some(stored) = assembly.stored(digest)
+        && let Place::Aside(file) = &stored.place
+    {
+        if stored.size > ImageConfig::MAX_SIZE as u64 {
+            let why = format!("the config has {} bytes", stored.size);
+            return Err(Error::new(Kind::Invalid, why));
+        }
+        let mut bytes = vec![0; usize::try_from(stored.size).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, 0).map_err(unwritten)?;
+        return Ok(bytes);
+    }
+    let Some((before, name)) = before.and_then(|before| Some((before, before.kept.get(digest)?)))
+    else {
+        return Err(missing(digest));
+    };
+    before
+        .opened
+        .archive
+        .read(name, ImageConfig::MAX_SIZE as u64)
+}
+
+/// Returns the digest of a part of a file. Blocks.
+pub(super) fn digest_of(file: &File, part: Part, algorithm: Algorithm) -> std::io::Result<Digest> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut piece = vec![0; PIECE];
+    let (mut offset, end) = (part.offset, part.offset + part.size);
+    while offset < end {
+        let room = usize::try_from(end - offset).unwrap_or(PIECE).min(PIECE);
+        file.read_exact_at(&mut piece[..room], offset)?;
+        hasher.update(&piece[..room]);
+        offset += room as u64;
+    }
+    Ok(hasher.finish())
+}
+
+fn missing(digest: &Digest) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("the archive has no blob `{digest}`"),
+    )
+}
+
+/// Writes the rest of an archive that holds this image and nothing else, and ends it. Blocks.
+pub(crate) fn finish(assembly: &Assembly, image: &Image<'_>) -> Result<()> {
+    finish_with(assembly, image, None)
+}
+
+/// Writes the rest of an archive that holds this image and what was there before, and ends it.
+/// Blocks.
+pub(super) fn finish_with(
+    assembly: &Assembly,
+    image: &Image<'_>,
+    before: Option<&Before>,
+) -> Result<()> {
+    let ready = ready(assembly, image, before)?;
+    let mut tail = assembly.close()?;
+    write(&mut tail, &ready, image, before).map_err(unwritten)
+}
+
+fn write(
+    tail: &mut Tail,
+    ready: &Ready,
+    image: &Image<'_>,
+    before: Option<&Before>,
+) -> std::io::Result<()> {
+    let mut names: HashSet<String> = HashSet::new();
+    for (name, file, size) in &ready.aside {
+        let part = Part {
+            offset: 0,
+            size: *size,
+        };
+        tail.copy(name, 0o444, file, part)?;
+    }
+    names.extend(ready.layers.iter().map(|(_, name)| name.clone()));
+    names.insert(ready.item.config.clone());
+    tail.file(&ready.item.config, &ready.config)?;
+    let digests: Vec<Digest> = ready.layers.iter().map(|(digest, _)| *digest).collect();
+    let folders = legacy::layers(&digests, &ready.config);
+    for (folder, (_, layer)) in folders.iter().zip(&ready.layers) {
+        let id = &folder.id;
+        if !names.insert(format!("{id}/json")) {
+            continue;
+        }
+        names.insert(format!("{id}/layer.tar"));
+        names.insert(format!("{id}/VERSION"));
+        tail.link(&format!("{id}/layer.tar"), &format!("../{layer}"))?;
+        tail.file(&format!("{id}/VERSION"), b"1.0")?;
+        tail.file(&format!("{id}/json"), &folder.json)?;
+    }
+    let mut items = Vec::new();
+    let mut repositories = BTreeMap::new();
+    if let Some(before) = before {
+        items = kept_items(&before.opened, image, &ready.item);
+        // Layers that are used again are where they were.
+        for name in before.kept.values() {
+            names.remove(name);
+        }
+        keep(tail, &before.opened, &items, &ready.item, &names)?;
+        repositories = kept_repositories(&before.opened, &items);
+    }
+    place(&mut items, ready.item.clone());
+    if let Some(top) = folders.last() {
+        let tops = image.names.iter().map(|name| (name, top.id.as_str()));
+        for (repository, tags) in legacy::repositories(tops) {
+            repositories
+                .entry(repository)
+                .or_insert_with(BTreeMap::new)
+                .extend(tags);
+        }
+    }
+    tail.file(MANIFEST, &items::to_bytes(&items))?;
+    let repositories = json::to_vec(&repositories).map_err(std::io::Error::other)?;
+    tail.file(REPOSITORIES, &repositories)?;
+    tail.end()
+}
+
+/// Returns the images that stay: a name that moves takes an image with it that has no other.
+fn kept_items(before: &Opened, image: &Image<'_>, new: &Item) -> Vec<Item> {
+    let mut items = before.items.clone();
+    items.retain_mut(|item| {
+        let named = !item.repo_tags.is_empty();
+        for name in image.names {
+            item.lose(name);
+        }
+        let same = item.config == new.config && item.layers == new.layers;
+        same || !named || !item.repo_tags.is_empty()
+    });
+    items
+}
+
+/// Adds an image, or its names where it is there already.
+fn place(items: &mut Vec<Item>, new: Item) {
+    let same = |item: &&mut Item| item.config == new.config && item.layers == new.layers;
+    match items.iter_mut().find(same) {
+        Some(item) => item.repo_tags.extend(new.repo_tags),
+        None => items.push(new),
+    }
+}
+
+/// Writes what was there before and is still needed.
+fn keep(
+    tail: &mut Tail,
+    before: &Opened,
+    items: &[Item],
+    new: &Item,
+    written: &HashSet<String>,
+) -> std::io::Result<()> {
+    let members = &before.archive.members;
+    let used = |item: &Item, name: &str| {
+        let files = item.layers.iter().chain([&item.config]);
+        files
+            .into_iter()
+            .any(|file| file == name || members.leads(name, file))
+    };
+    let mut names: Vec<&str> = members.names().collect();
+    names.sort_unstable();
+    let gone = before.items.iter().filter(|item| {
+        let stays = |kept: &Item| kept.config == item.config && kept.layers == item.layers;
+        !items.iter().any(stays)
+    });
+    let gone: Vec<&Item> = gone.collect();
+    for name in names {
+        let listed = matches!(name, MANIFEST | REPOSITORIES | "index.json" | "oci-layout");
+        let needed = items.iter().chain([new]).any(|item| used(item, name));
+        let dropped = !needed && gone.iter().any(|item| used(item, name));
+        if listed || dropped || written.contains(name) {
+            continue;
+        }
+        match (members.target(name), members.file(name)) {
+            (Some(target), _) => {
+                let up = "../".repeat(name.matches('/').count());
+                tail.link(name, &format!("{up}{target}"))?;
+            }
+            (None, Some(part)) => tail.copy(name, 0o444, &before.archive.file, part)?,
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Returns what `repositories` says of the images that stay.
+fn kept_repositories(
+    before: &Opened,
+    items: &[Item],
+) -> BTreeMap<String, BTreeMap<String, String>> {
+    let bytes = before.archive.read(REPOSITORIES, MAX_REPOSITORIES);
+    let parsed = bytes
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let mut kept: BTreeMap<String, BTreeMap<String, String>> = parsed.unwrap_or_default();
+    for (repository, tags) in &mut kept {
+        tags.retain(|tag, _| {
+            let name = Reference::parse(&format!("{repository}:{tag}"));
+            name.is_ok_and(|name| items.iter().any(|item| item.is_named(&name)))
+        });
+    }
+    kept.retain(|_, tags| !tags.is_empty());
+    kept
+}
+
+/// How much is hashed at once, in bytes.
+const PIECE: usize = 256 * 1024;
+
+const REPOSITORIES: &str = "repositories";
+
+/// The largest `repositories` that is read, in bytes.
+const MAX_REPOSITORIES: u64 = 16 * 1024 * 1024;
