@@ -36,6 +36,7 @@ mod retry;
 mod session;
 mod tags;
 mod tls;
+mod tls_files;
 mod upload;
 mod zone;
 
@@ -50,4 +51,5 @@ pub use places::Place;
 pub use probe::{CertificateFacts, Connected, Probe, Proof, TlsFacts, TrustFacts};
 pub use repository::{ManifestRef, RepositoryClient};
 pub use session::{Session, SessionOptions};
+pub use tls_files::{TlsFiles, tls_config};
 pub use upload::{Upload, UploadStart};

@@ -124,13 +124,14 @@ pub(crate) fn load(environment: &EnvSnapshot, key: &HostKey) -> Result<Loaded, E
     })
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Error> {
+pub(crate) fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Error>
+{
     ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|source| Error::new(ErrorKind::Bug, "TLS cannot be set up").caused_by(source))
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     // AES-128 is the fastest with hardware support, and no weaker where it matters.
     provider
@@ -140,13 +141,16 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Verifies against authorities, and accepts the certificates that are listed themselves.
-struct Verifier {
+pub(crate) struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
     listed: Vec<CertificateDer<'static>>,
 }
 
 impl Verifier {
-    fn new(system: Vec<CertificateDer<'static>>, authorities: &[PathBuf]) -> Result<Self, Error> {
+    pub(crate) fn new(
+        system: Vec<CertificateDer<'static>>,
+        authorities: &[PathBuf],
+    ) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(system);
         let mut listed = Vec::new();
@@ -239,7 +243,7 @@ fn is_authority_as_server(verdict: &Result<ServerCertVerified, rustls::Error>) -
 /// Accepts every certificate, because the user said so. Signatures are still checked: the server
 /// must have the key of the certificate it shows.
 #[derive(Debug)]
-struct NoVerifier(Arc<CryptoProvider>);
+pub(crate) struct NoVerifier(pub(crate) Arc<CryptoProvider>);
 
 impl ServerCertVerifier for NoVerifier {
     fn verify_server_cert(
@@ -279,9 +283,19 @@ impl ServerCertVerifier for NoVerifier {
 
 /// Shows the first client certificate that the server can check, and remembers when there was none.
 #[derive(Debug)]
-struct Identities {
+pub(crate) struct Identities {
     known: Vec<Arc<CertifiedKey>>,
     missing: Arc<AtomicBool>,
+}
+
+impl Identities {
+    /// Returns certificates of which nobody asks afterwards whether one was missing.
+    pub(crate) fn new(known: Vec<Arc<CertifiedKey>>) -> Self {
+        Self {
+            known,
+            missing: Arc::default(),
+        }
+    }
 }
 
 impl rustls::client::ResolvesClientCert for Identities {
@@ -301,7 +315,7 @@ impl rustls::client::ResolvesClientCert for Identities {
     }
 }
 
-fn read_identity(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Error> {
+pub(crate) fn read_identity(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Error> {
     let chain = read_certificates(certificate)?;
     if chain.is_empty() {
         return Err(Error::new(

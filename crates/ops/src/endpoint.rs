@@ -75,6 +75,7 @@ impl EndpointOptions {
             endpoint: Endpoint::new(&session.client, options),
             shared_blob_dir: self.shared_blob_dir.clone(),
             tmp: session.tmp.clone(),
+            platform: session.platform.clone(),
             additional_tags: self.additional_tags.clone(),
             engine: EngineOptions {
                 host: self.daemon_host.clone(),

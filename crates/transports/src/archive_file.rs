@@ -129,7 +129,7 @@ fn read_start(mut file: &File, to: &mut [u8; MAGIC]) -> io::Result<usize> {
 }
 
 /// Writes what comes into a file without a name.
-fn spooled(mut from: impl Read, tmp: &Path) -> Result<File> {
+pub(crate) fn spooled(mut from: impl Read, tmp: &Path) -> Result<File> {
     let unwritten = |error| Error::file("write into", tmp, error);
     let mut to = tempfile::tempfile_in(tmp).map_err(unwritten)?;
     let mut piece = vec![0; PIECE];
@@ -139,7 +139,7 @@ fn spooled(mut from: impl Read, tmp: &Path) -> Result<File> {
             Ok(length) => to.write_all(&piece[..length]).map_err(unwritten)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                let message = "the archive cannot be decompressed or read to its end";
+                let message = "the file cannot be decompressed or read to its end";
                 return Err(Error::new(Kind::Invalid, message).caused_by(error));
             }
         }

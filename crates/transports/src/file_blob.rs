@@ -55,6 +55,15 @@ pub(crate) async fn read(
     Ok(Blob::from_stream(Some(size), pieces.boxed()))
 }
 
+/// Returns a part of a blob that is in memory.
+pub(crate) fn in_memory(bytes: &Bytes, range: ByteRange) -> Blob {
+    let skip = match range {
+        ByteRange::All => 0,
+        ByteRange::From(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
+    };
+    Blob::from_bytes(bytes.slice(skip.min(bytes.len())..))
+}
+
 /// Reads a part of a file, such as a member of an archive, as a blob. Several can read one file at
 /// once.
 pub(crate) fn read_part(

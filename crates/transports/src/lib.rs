@@ -4,6 +4,7 @@ mod archive_file;
 pub mod dir;
 pub mod docker;
 pub mod docker_archive;
+pub mod docker_daemon;
 mod file_blob;
 mod members;
 mod near;
@@ -12,13 +13,14 @@ pub mod oci_archive;
 mod path_scopes;
 mod select;
 mod tar_entry;
+pub mod tarball;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use dhow_client::Endpoint;
 use dhow_config::EnvSnapshot;
-use dhow_model::Reference;
+use dhow_model::{PlatformWish, Reference};
 use dhow_transport::{Location, ParseError, Transport};
 
 /// What transports are built from: the settings of one side of a command.
@@ -30,6 +32,8 @@ pub struct Parts {
     pub shared_blob_dir: Option<PathBuf>,
     /// Where big temporary files go.
     pub tmp: PathBuf,
+    /// What images are for that are made here.
+    pub platform: PlatformWish,
     /// More names for an image that is written to `docker-archive:`.
     pub additional_tags: Vec<Reference>,
     /// How a Docker engine is reached.
@@ -63,8 +67,16 @@ pub fn standard(parts: &Parts) -> Transports {
             parts.tmp.clone(),
             parts.additional_tags.clone(),
         )),
+        Arc::new(docker_daemon::DockerDaemon::new(
+            parts.engine.clone(),
+            parts.tmp.clone(),
+        )),
         Arc::new(oci::Oci::new(parts.shared_blob_dir.clone())),
         Arc::new(oci_archive::OciArchive::new(parts.tmp.clone())),
+        Arc::new(tarball::Tarball::new(
+            parts.tmp.clone(),
+            parts.platform.clone(),
+        )),
     ])
 }
 

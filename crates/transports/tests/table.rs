@@ -17,6 +17,7 @@ fn transports() -> Transports {
         endpoint: Endpoint::new(&session, options),
         shared_blob_dir: None,
         tmp: std::env::temp_dir(),
+        platform: dhow_model::PlatformWish::new("linux", "amd64", None),
         additional_tags: Vec::new(),
         engine: EngineOptions::default(),
     })
@@ -26,7 +27,15 @@ fn transports() -> Transports {
 fn names_are_parsed_and_shown_in_full() {
     assert_eq!(
         transports().names(),
-        ["dir", "docker", "oci", "oci-archive"]
+        [
+            "dir",
+            "docker",
+            "docker-archive",
+            "docker-daemon",
+            "oci",
+            "oci-archive",
+            "tarball"
+        ]
     );
     for (name, shown) in [
         (

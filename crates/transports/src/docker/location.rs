@@ -167,23 +167,7 @@ impl Location for DockerLocation {
     }
 
     fn policy_scopes(&self) -> PolicyScopes {
-        let repository = self.repository().to_string();
-        let mut parents = vec![repository.clone()];
-        let mut rest = repository.as_str();
-        while let Some((parent, _)) = rest.rsplit_once('/') {
-            parents.push(parent.to_owned());
-            rest = parent;
-        }
-        // `*.b.c` for a host `a.b.c`, and `*.c`; without the port.
-        let mut host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-        while let Some((_, parent)) = host.split_once('.') {
-            parents.push(format!("*.{parent}"));
-            host = parent;
-        }
-        PolicyScopes {
-            identity: Some(self.reference.to_string()),
-            parents,
-        }
+        scopes(&self.reference)
     }
 
     async fn source(&self) -> Result<Arc<dyn Source>> {
@@ -258,5 +242,26 @@ impl Catalog for DockerLocation {
             .delete_manifest(&found.digest())
             .await
             .map_err(convert)
+    }
+}
+
+/// Returns the scopes of a name in a registry (containers-policy.json(5), *docker:*).
+pub(crate) fn scopes(reference: &Reference) -> PolicyScopes {
+    let repository = reference.repository.to_string();
+    let mut parents = vec![repository.clone()];
+    let mut rest = repository.as_str();
+    while let Some((parent, _)) = rest.rsplit_once('/') {
+        parents.push(parent.to_owned());
+        rest = parent;
+    }
+    // `*.b.c` for a host `a.b.c`, and `*.c`; without the port.
+    let mut host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+    while let Some((_, parent)) = host.split_once('.') {
+        parents.push(format!("*.{parent}"));
+        host = parent;
+    }
+    PolicyScopes {
+        identity: Some(reference.to_string()),
+        parents,
     }
 }

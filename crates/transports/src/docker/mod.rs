@@ -9,3 +9,4 @@ mod sink;
 mod source;
 
 pub use location::Docker;
+pub(crate) use location::scopes;

@@ -118,13 +118,7 @@ impl Source for ImageSource {
 
     async fn blob(&self, blob: &Descriptor, range: ByteRange) -> Result<Blob> {
         if blob.digest.matches(&self.config) {
-            let skip = match range {
-                ByteRange::All => 0,
-                ByteRange::From(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
-            };
-            return Ok(Blob::from_bytes(
-                self.config.slice(skip.min(self.config.len())..),
-            ));
+            return Ok(file_blob::in_memory(&self.config, range));
         }
         let layer = self.by_diff_id.get(&blob.digest);
         let Some(layer) = layer.and_then(|place| self.layers.get(*place)) else {
