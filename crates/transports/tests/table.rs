@@ -47,13 +47,19 @@ fn names_are_parsed_and_shown_in_full() {
         ("oci:target", "oci:target"),
         ("oci-archive:a.tar:b", "oci-archive:a.tar:b"),
         ("dir:/a/b:c", "dir:/a/b:c"),
+        ("docker-archive:a.tar", "docker-archive:a.tar"),
+        ("docker-archive:a.tar:@3", "docker-archive:a.tar:@3"),
+        (
+            "docker-archive:a.tar:b",
+            "docker-archive:a.tar:docker.io/library/b:latest",
+        ),
+        ("docker-daemon:a:b", "docker-daemon:a:b"),
+        ("tarball:a.tar:b.tar", "tarball:a.tar:b.tar"),
     ] {
         let location = transports().parse(name).unwrap();
         let transport = name.split(':').next().unwrap();
         assert_eq!(location.transport(), transport);
-        if transport != "docker" {
-            assert!(location.reference().is_none());
-        }
+        assert_eq!(location.is_in_registry(), transport == "docker");
         assert_eq!(location.to_string(), shown);
     }
 }
@@ -68,7 +74,17 @@ fn other_names_are_refused_with_a_hint() {
         ("dokcer://a/b", "`docker:`"),
         ("Docker://a/b", "`docker:`"),
         ("ocid:a", "`oci:`"),
-        ("no way:a", "dir, docker, oci, oci-archive"),
+        (
+            "no way:a",
+            "dir, docker, docker-archive, docker-daemon, oci, oci-archive, tarball",
+        ),
+        ("docker-archive:", ""),
+        ("docker-archive:a.tar:b@sha256:0", ""),
+        ("docker-archive:a.tar:@x", ""),
+        ("docker-archive:a.tar:@-1", ""),
+        ("docker-daemon:a", "docker-daemon:a:latest"),
+        ("tarball:", ""),
+        ("tarball:a.tar:", ""),
         ("docker:a/b", ""),
         ("docker://A b", ""),
         ("oci:", ""),

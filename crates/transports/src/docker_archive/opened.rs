@@ -59,12 +59,12 @@ impl Opened {
             )
         };
         let Some(part) = archive.members.file(MANIFEST) else {
-            let layout = archive.members.file("index.json").is_some();
-            let error = invalid(format!("it has no `{MANIFEST}`"));
-            return Err(match layout {
-                true => error.hint("it looks like an OCI archive: write `oci-archive:`"),
-                false => error.hint("name a file that `docker save` or `podman save` wrote"),
-            });
+            let hint = if archive.members.file("index.json").is_some() {
+                "it looks like an OCI archive: write `oci-archive:`"
+            } else {
+                "name a file that `docker save` or `podman save` wrote"
+            };
+            return Err(invalid(format!("it has no `{MANIFEST}`")).hint(hint));
         };
         let bytes = archive.read_part(MANIFEST, part, MAX_MANIFEST)?;
         let items = items::parse(&bytes)
@@ -87,20 +87,16 @@ impl Opened {
             Select::At(place) => self.items.get(*place),
             Select::Named(name) => self.items.iter().find(|item| item.is_named(name)),
         };
-        found.ok_or_else(|| match select {
-            Select::At(place) => Error::new(
-                Kind::NotFound,
-                format!("invalid source index @{place}, only {count} manifest items available"),
-            ),
-            _ => {
-                let name = select.to_string();
-                let name = name.trim_start_matches(':');
-                let error = Error::new(
-                    Kind::NotFound,
-                    format!("tag \"{name}\" not found in `{path}`"),
-                );
-                error.hint(self.hint())
+        found.ok_or_else(|| {
+            if let Select::At(place) = select {
+                let message =
+                    format!("invalid source index @{place}, only {count} manifest items available");
+                return Error::new(Kind::NotFound, message);
             }
+            let name = select.to_string();
+            let name = name.trim_start_matches(':');
+            let message = format!("tag \"{name}\" not found in `{path}`");
+            Error::new(Kind::NotFound, message).hint(self.hint())
         })
     }
 

@@ -86,13 +86,12 @@ impl ArchiveSink {
 
     async fn target(&self) -> Result<Arc<Target>> {
         let mut target = self.target.lock().await;
-        let target = match &*target {
-            Some(target) => Arc::clone(target),
-            None => {
-                let location = self.location.clone();
-                let opened = blocking(move || Target::open(&location)).await??;
-                Arc::clone(target.insert(Arc::new(opened)))
-            }
+        let target = if let Some(target) = &*target {
+            Arc::clone(target)
+        } else {
+            let location = self.location.clone();
+            let opened = blocking(move || Target::open(&location)).await??;
+            Arc::clone(target.insert(Arc::new(opened)))
         };
         let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
         let coming = std::mem::take(&mut *coming);

@@ -228,7 +228,7 @@ struct Said {
 const CONNECT: Duration = Duration::from_secs(15);
 
 /// How long a small answer may take.
-pub(super) const SMALL: Duration = Duration::from_secs(60);
+pub(super) const SMALL: Duration = Duration::from_mins(1);
 
 /// The largest error that is read, in bytes.
 const MAX_ERROR: usize = 64 * 1024;

@@ -84,9 +84,10 @@ impl Host {
             let has_port = host
                 .rsplit_once(':')
                 .is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !port.is_empty());
-            Ok(match has_port {
-                true => host.to_owned(),
-                false => format!("{host}:{port}"),
+            Ok(if has_port {
+                host.to_owned()
+            } else {
+                format!("{host}:{port}")
             })
         };
         match scheme {
