@@ -5,17 +5,24 @@
 //! can be read in two ways is refused: sizes on members that have no content, sparse files, unknown
 //! types, pax records that cannot be parsed. Nothing is ever written under a member's name.
 
+#[cfg(test)]
+mod corpus;
+mod window;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use tar::{EntryType, Header, PaxExtensions};
 
+pub(crate) use self::window::ReadAt;
+use self::window::Window;
 use crate::file_blob::Part;
 
 /// The size of a header, and what all content is padded to, in bytes.
 const BLOCK: u64 = 512;
+/// Where the type stands in a header.
+const TYPE: usize = 156;
 /// The most members of an archive; images have a few hundred.
 const MAX_MEMBERS: usize = 1_000_000;
 /// The largest extended header or long name, in bytes.
@@ -43,6 +50,9 @@ struct Extension {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    /// There was a pax header, or a long name or link of GNU's kind.
+    pax: bool,
+    gnu: bool,
 }
 
 impl Members {
@@ -51,15 +61,20 @@ impl Members {
     /// # Errors
     /// `InvalidData`, with where and why, when the file is no tar file or an ambiguous one.
     pub(crate) fn read(file: &File) -> io::Result<Self> {
-        let length = file.metadata()?.len();
+        Self::read_from(file, file.metadata()?.len())
+    }
+
+    /// Finds the members of anything that has so many bytes.
+    fn read_from(file: &impl ReadAt, length: u64) -> io::Result<Self> {
+        let mut window = Window::new(file);
         let mut members = Self::default();
         let mut extension = Extension::default();
         let (mut offset, mut names) = (0, 0);
         while offset + BLOCK <= length {
-            let mut block = [0; 512];
-            file.read_exact_at(&mut block, offset)?;
+            let mut block = [0_u8; 512];
+            block.copy_from_slice(window.bytes(offset, 512)?);
             if block.iter().all(|byte| *byte == 0) {
-                return Ok(members);
+                break;
             }
             let wrong = |why: &str| invalid(offset, why);
             let header = Header::from_byte_slice(&block);
@@ -84,7 +99,7 @@ impl Members {
                 extension
                     .take(
                         kind,
-                        &read_extension(file, part).map_err(|why| wrong(&why))?,
+                        &read_extension(&mut window, part).map_err(|why| wrong(&why))?,
                     )
                     .map_err(|why| wrong(&why))?;
             } else {
@@ -98,8 +113,11 @@ impl Members {
             }
             offset = end.next_multiple_of(BLOCK);
         }
-        if offset == 0 {
+        if length < BLOCK {
             return Err(invalid(0, "the file is too short for a tar file"));
+        }
+        if extension.pax || extension.gnu {
+            return Err(invalid(offset, "an extended header has no member"));
         }
         Ok(members)
     }
@@ -148,7 +166,8 @@ impl Members {
         let Some(path) = std::str::from_utf8(&path).ok() else {
             return Ok(0);
         };
-        let Some(name) = normalized(path) else {
+        // A name that climbs is refused by who unpacks; here it must not stand for another one.
+        let Some(name) = normalized(path).filter(|_| !climbs(path)) else {
             return Ok(0);
         };
         let link = || {
@@ -158,7 +177,11 @@ impl Members {
             String::from_utf8(link.unwrap_or_default()).unwrap_or_default()
         };
         let member = match kind {
-            // Old archives write directories as files whose names end in a slash.
+            // Old archives write directories as files whose names end in a slash. In newer ones some
+            // see a directory there, and some a file.
+            EntryType::Regular if path.ends_with('/') && header.as_bytes()[TYPE] == b'0' => {
+                return Err("it is a file with the name of a directory".to_owned());
+            }
             EntryType::Regular | EntryType::Continuous if path.ends_with('/') => None,
             EntryType::Regular | EntryType::Continuous => Some(Member::File(part)),
             EntryType::Link => normalized(&link()).map(Member::Link),
@@ -185,9 +208,25 @@ impl Extension {
             Some(content[..end.unwrap_or(content.len())].to_vec())
         };
         match kind {
-            EntryType::GNULongName => self.path = text(),
-            EntryType::GNULongLink => self.link = text(),
+            EntryType::GNULongName | EntryType::GNULongLink if self.pax => {
+                return Err("it has extended headers of two kinds".to_owned());
+            }
+            EntryType::GNULongName => {
+                self.path = text();
+                self.gnu = true;
+            }
+            EntryType::GNULongLink => {
+                self.link = text();
+                self.gnu = true;
+            }
+            EntryType::XHeader if self.gnu => {
+                return Err("it has extended headers of two kinds".to_owned());
+            }
             _ => {
+                // Some take the first of two, and some the last.
+                if kind == EntryType::XHeader && std::mem::replace(&mut self.pax, true) {
+                    return Err("it has two extended headers".to_owned());
+                }
                 for record in PaxExtensions::new(content) {
                     let record = record.map_err(|_| "its pax records cannot be parsed")?;
                     let value = record.value_bytes();
@@ -197,10 +236,14 @@ impl Extension {
                         {
                             return Err(format!("it sets `{key}` for all members"));
                         }
+                        Ok("path" | "linkpath") if value.contains(&0) => {
+                            return Err("there is a zero byte in its name".to_owned());
+                        }
                         Ok("path") => self.path = Some(value.to_vec()),
                         Ok("linkpath") => self.link = Some(value.to_vec()),
                         Ok("size") => {
-                            let size = std::str::from_utf8(value).ok();
+                            let digits = value.iter().all(u8::is_ascii_digit);
+                            let size = std::str::from_utf8(value).ok().filter(|_| digits);
                             let size = size.and_then(|text| text.parse().ok());
                             self.size = Some(size.ok_or("its size is not a number")?);
                         }
@@ -226,14 +269,15 @@ fn is_extension(kind: EntryType) -> bool {
     )
 }
 
-fn read_extension(file: &File, part: Part) -> Result<Vec<u8>, String> {
+fn read_extension(window: &mut Window<'_, impl ReadAt>, part: Part) -> Result<Vec<u8>, String> {
     if part.size > MAX_EXTENSION {
         return Err(format!("its extended header has {} bytes", part.size));
     }
-    let mut content = vec![0; usize::try_from(part.size).unwrap_or_default()];
-    file.read_exact_at(&mut content, part.offset)
-        .map_err(|error| error.to_string())?;
-    Ok(content)
+    let size = usize::try_from(part.size).unwrap_or_default();
+    let content = window.bytes(part.offset, size);
+    content
+        .map(<[u8]>::to_vec)
+        .map_err(|error| error.to_string())
 }
 
 fn check_sum(block: &[u8; 512], header: &Header) -> Result<(), String> {
@@ -247,6 +291,10 @@ fn check_sum(block: &[u8; 512], header: &Header) -> Result<(), String> {
         Ok(written) if written == sum + 8 * u32::from(b' ') => Ok(()),
         _ => Err("there is no tar header".to_owned()),
     }
+}
+
+fn climbs(name: &str) -> bool {
+    name.split('/').any(|part| part == "..")
 }
 
 /// Returns a name without `.`, `..` and slashes too many; `None` when it leads out of the archive or
