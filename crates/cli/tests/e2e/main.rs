@@ -5,12 +5,16 @@
 mod archives;
 mod authority;
 mod canary;
+mod compression;
 mod dhow;
+mod docker_engine;
 mod doctor;
 mod documents;
+mod engine;
 mod faults;
 mod four_ways;
 mod login;
+mod matrix;
 mod memory;
 mod mirrors;
 mod openshift;
