@@ -11,6 +11,7 @@ use dhow_model::{Admitted, Digest, ImageConfig, ImageManifest, Index, RawManifes
 use dhow_testkit::image::{ImageSpec, IndexSpec, SampleImage, docker1, write_dir, write_layout};
 
 use crate::dhow::Desk;
+use crate::engine::Engine;
 use crate::registry::{Registry, Wanted};
 use crate::tools;
 
@@ -25,14 +26,16 @@ enum Place {
     OciArchive,
     Directory,
     DockerArchive,
+    Engine,
 }
 
-const PLACES: [Place; 5] = [
+const PLACES: [Place; 6] = [
     Place::Registry,
     Place::Layout,
     Place::OciArchive,
     Place::Directory,
     Place::DockerArchive,
+    Place::Engine,
 ];
 
 impl Place {
@@ -44,12 +47,13 @@ impl Place {
             Self::OciArchive => format!("oci-archive:./{image}.oci.tar:1"),
             Self::Directory => format!("dir:./{image}.dir"),
             Self::DockerArchive => format!("docker-archive:./{image}.tar:test/image:1"),
+            Self::Engine => format!("docker-daemon:test/{image}:1"),
         }
     }
 
     /// Returns whether it can hold several images as one.
     const fn holds_indexes(self) -> bool {
-        !matches!(self, Self::DockerArchive)
+        !matches!(self, Self::DockerArchive | Self::Engine)
     }
 }
 
@@ -138,16 +142,69 @@ fn unpacked(bytes: &[u8]) -> Digest {
     Digest::sha256(&all)
 }
 
-/// Copies with dhow into a directory and reads it.
-fn seen(desk: &Desk, from: &str, many: bool) -> Content {
-    let path = desk.path("seen");
-    let all: &[&str] = if many { &["--all"] } else { &[] };
-    let flags = ["copy", "-q", "--src-tls-verify=false"];
-    let arguments = [&flags, all, &[from, "dir:./seen"]].concat();
-    desk.dhow(&arguments).ok();
-    let content = content(&path);
-    fs::remove_dir_all(&path).unwrap();
-    content
+/// Where copies are made.
+struct Bench {
+    desk: Desk,
+    registry: Registry,
+    engine: Option<Engine>,
+}
+
+impl Bench {
+    /// Returns what both programs are told of registry and engine.
+    fn flags(&self, many: bool) -> Vec<String> {
+        let flags = [
+            "copy",
+            "-q",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+        ];
+        let mut flags: Vec<String> = flags.map(str::to_owned).to_vec();
+        if many {
+            flags.push("--all".to_owned());
+        }
+        if let Some(engine) = &self.engine {
+            flags.push(format!("--src-daemon-host={}", engine.host));
+            flags.push(format!("--dest-daemon-host={}", engine.host));
+        }
+        flags
+    }
+
+    fn name(&self, place: Place, image: &str) -> String {
+        place.name(&self.registry.address, image)
+    }
+
+    #[track_caller]
+    fn copy(&self, from: &str, to: &str, many: bool) {
+        let mut arguments = self.flags(many);
+        arguments.extend([from.to_owned(), to.to_owned()]);
+        self.desk.dhow(&arguments).ok();
+    }
+
+    /// Copies with dhow into a directory and reads it.
+    fn seen(&self, from: &str, many: bool) -> Content {
+        let path = self.desk.path("seen");
+        self.copy(from, "dir:./seen", many);
+        let content = content(&path);
+        fs::remove_dir_all(&path).unwrap();
+        content
+    }
+
+    /// Lets skopeo do the same copy; `None` when it cannot.
+    fn by_skopeo(&self, source: &str, to: Place, many: bool) -> Option<Content> {
+        if !tools::has("skopeo") {
+            return None;
+        }
+        let target = self.name(to, "theirs");
+        let mut skopeo = tools::skopeo(&self.desk);
+        let done = skopeo
+            .args(self.flags(many))
+            .args([source, &target])
+            .output()
+            .unwrap();
+        let content = done.status.success().then(|| self.seen(&target, many));
+        clear(&self.desk, "theirs");
+        content
+    }
 }
 
 struct Kind {
@@ -195,37 +252,31 @@ fn every_place_gives_to_every_other_with_every_kind_of_image_heavy() {
         return;
     }
     let desk = Desk::new();
-    let registry = Registry::debian(&desk, "registry", Wanted::default());
-    let insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    let bench = Bench {
+        registry: Registry::debian(&desk, "registry", Wanted::default()),
+        engine: Engine::start(&desk, "engine", &[]),
+        desk,
+    };
+    let engine = |place: &Place| *place != Place::Engine || bench.engine.is_some();
+    let places: Vec<Place> = PLACES.into_iter().filter(engine).collect();
     let mut compared = 0;
     for kind in kinds() {
-        let origin = publish(&desk, &kind);
-        let first = seen(&desk, &origin, kind.many);
-        let one = Content {
-            layers: first.layers[..1].to_vec(),
-            configs: first.configs.iter().take(1).copied().collect(),
-        };
-        for from in PLACES {
-            let all: &[&str] = if kind.many && from.holds_indexes() {
-                &["--all"]
-            } else {
-                &[]
-            };
-            let source = from.name(&registry.address, kind.name);
-            let arguments = [&["copy", "-q"], &insecure[..], all, &[&origin, &source]].concat();
-            desk.dhow(&arguments).ok();
-            for to in PLACES {
+        let origin = publish(&bench.desk, &kind);
+        let first = bench.seen(&origin, kind.many);
+        let one = &first.layers[..1];
+        for from in &places {
+            let source = bench.name(*from, kind.name);
+            bench.copy(&origin, &source, kind.many && from.holds_indexes());
+            for to in &places {
                 let what = format!("{}: {from} to {to}", kind.name);
                 let many = kind.many && from.holds_indexes() && to.holds_indexes();
-                let all: &[&str] = if many { &["--all"] } else { &[] };
-                let target = to.name(&registry.address, "target");
-                let arguments = [&["copy", "-q"], &insecure[..], all, &[&source, &target]].concat();
-                desk.dhow(&arguments).ok();
-                let arrived = seen(&desk, &target, many);
-                let wanted = if many { &first.layers } else { &one.layers };
-                assert_eq!(arrived.layers, *wanted, "{what}");
-                clear(&desk, "target");
-                if let Some(theirs) = by_skopeo(&desk, &source, to, &registry.address, many) {
+                let target = bench.name(*to, "target");
+                bench.copy(&source, &target, many);
+                let arrived = bench.seen(&target, many);
+                let wanted = if many { first.layers.as_slice() } else { one };
+                assert_eq!(arrived.layers, wanted, "{what}");
+                clear(&bench.desk, "target");
+                if let Some(theirs) = bench.by_skopeo(&source, *to, many) {
                     assert_eq!(arrived.layers, theirs.layers, "{what}");
                     // What skopeo remembers of a registry may lead it to zstd, and that to OCI.
                     if kind.name != "zstd" {
@@ -237,31 +288,9 @@ fn every_place_gives_to_every_other_with_every_kind_of_image_heavy() {
         }
     }
     assert!(
-        compared == 0 || compared > 100,
+        compared == 0 || compared > 150,
         "skopeo did {compared} of them"
     );
-}
-
-/// Lets skopeo do the same copy; `None` when it cannot.
-fn by_skopeo(desk: &Desk, source: &str, to: Place, registry: &str, many: bool) -> Option<Content> {
-    if !tools::has("skopeo") {
-        return None;
-    }
-    let target = to.name(registry, "theirs");
-    let mut skopeo = tools::skopeo(desk);
-    skopeo.args([
-        "copy",
-        "-q",
-        "--src-tls-verify=false",
-        "--dest-tls-verify=false",
-    ]);
-    if many {
-        skopeo.arg("--all");
-    }
-    let done = skopeo.args([source, &target]).output().unwrap();
-    let content = done.status.success().then(|| seen(desk, &target, many));
-    clear(desk, "theirs");
-    content
 }
 
 fn clear(desk: &Desk, name: &str) {
