@@ -10,6 +10,8 @@ use dhow_model::Compression;
 use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 
+use crate::stage::Output;
+
 /// Returns the content of a compressed file. Blocks where `from` does.
 ///
 /// # Errors
@@ -25,6 +27,31 @@ pub fn reader<R: BufRead + Send + 'static>(
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(from)),
         Compression::Xz => Box::new(xz_reader(from)?),
     })
+}
+
+/// Decompresses what `from` holds into `to`.
+pub(crate) fn decompress_into<R: BufRead>(
+    from: R,
+    compression: Compression,
+    to: &mut Output,
+) -> io::Result<()> {
+    match compression {
+        Compression::Gzip => pour(Gzip::new(from), to),
+        Compression::Zstd => pour(zstd_reader(from)?, to),
+        Compression::Bzip2 => pour(MultiBzDecoder::new(from), to),
+        Compression::Xz => pour(xz_reader(from)?, to),
+    }
+}
+
+fn pour(mut from: impl Read, to: &mut Output) -> io::Result<()> {
+    loop {
+        match to.take_from(&mut from) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Decompresses what `from` holds into `to`, piece by piece.

@@ -223,6 +223,24 @@ impl Output {
         self.give(piece)
     }
 
+    /// Takes bytes from a reader, without a copy in between; returns how many there were.
+    pub(crate) fn take_from(&mut self, from: &mut impl Read) -> io::Result<usize> {
+        let known = self.buffer.len();
+        self.buffer.resize(PIECE, 0);
+        let length = match from.read(&mut self.buffer[known..]) {
+            Ok(length) => length,
+            Err(error) => {
+                self.buffer.truncate(known);
+                return Err(error);
+            }
+        };
+        self.buffer.truncate(known + length);
+        if self.buffer.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(length)
+    }
+
     fn give(&self, piece: Bytes) -> io::Result<()> {
         self.sender
             .blocking_send(Ok(piece))

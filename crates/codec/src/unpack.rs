@@ -4,7 +4,7 @@ use std::io;
 
 use dhow_model::{Algorithm, Compression, Hasher};
 
-use crate::reader::decompress;
+use crate::reader::{decompress, decompress_into};
 use crate::stage::{self, Input, Stream};
 use crate::{Facts, UnpackFacts, detect};
 
@@ -41,9 +41,7 @@ pub fn unpack_unhashed(body: Stream) -> (Stream, Facts<Option<Compression>>) {
     let stream = stage::run(body, move |input, output| {
         let compression = detect(input.peek(MAGIC)?);
         if let Some(compression) = compression {
-            decompress(input, compression, |piece| {
-                io::Write::write_all(output, piece)
-            })?;
+            decompress_into(input, compression, output)?;
         } else {
             while let Some(piece) = input.piece()? {
                 output.send(piece)?;

@@ -350,11 +350,12 @@ fn by_hand(path: &Path, files: &[(&str, &[u8])]) {
     tar.finish().unwrap();
 }
 
-#[tokio::test]
-async fn archives_of_every_maker_are_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = sample(41, 2);
-    let manifest = view(&image);
+/// The files of an archive: names and contents.
+type Files<'a> = Vec<(&'a str, &'a [u8])>;
+
+/// Writes the image as different programs write archives; returns their names.
+fn by_makers(folder: &Path, image: &SampleImage) -> Vec<&'static str> {
+    let manifest = view(image);
     let config = image.blob(&manifest.config.digest).unwrap();
     let layer = |index: usize| image.blob(&manifest.layers[index].digest).unwrap();
     let packed = [
@@ -378,7 +379,7 @@ async fn archives_of_every_maker_are_read() {
     // kaniko and bazel: compressed layers, named by their own digests.
     let kaniko = listed("sha256:c", ["a.tar.gz", "b.tar.zst"], json!(["app:1"]));
     let untagged = listed("c.json", ["a.tar", "b.tar"], Value::Null);
-    let makers: [(&str, Vec<(&str, &[u8])>); 6] = [
+    let makers: [(&'static str, Files<'_>); 6] = [
         (
             "old",
             vec![
@@ -445,9 +446,19 @@ async fn archives_of_every_maker_are_read() {
             ],
         ),
     ];
-    for (name, files) in makers {
+    let written = makers.map(|(name, files)| {
+        by_hand(&folder.join(format!("{name}.tar")), &files);
+        name
+    });
+    written.to_vec()
+}
+
+#[tokio::test]
+async fn archives_of_every_maker_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = sample(41, 2);
+    for name in by_makers(folder.path(), &image) {
         let path = folder.path().join(format!("{name}.tar"));
-        by_hand(&path, &files);
         assert_holds(&path, "", &image).await;
         // And whole archives that are compressed.
         let bytes = fs::read(&path).unwrap();

@@ -155,19 +155,23 @@ fn manifest(layers: &[&str]) -> String {
     json!([{ "Config": "c.json", "RepoTags": ["a:1"], "Layers": layers }]).to_string()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_archives_that_mean_harm_are_refused() {
-    let secret = Digest::sha256(SECRET.as_bytes()).to_string();
-    let one = config(&[&secret]);
-    let with = |layer: &str, members: Vec<Raw>| {
-        let mut all = vec![
-            file("c.json", &one),
-            file("manifest.json", manifest(&[layer])),
-        ];
-        all.extend(members);
-        all
-    };
-    let cases: Vec<(&str, Vec<Raw>)> = vec![
+/// An image whose one layer should be the secret, and is not.
+fn with(layer: &str, members: Vec<Raw>) -> Vec<Raw> {
+    let mut all = vec![
+        file("c.json", one()),
+        file("manifest.json", manifest(&[layer])),
+    ];
+    all.extend(members);
+    all
+}
+
+/// A config that lists the secret as the one layer.
+fn one() -> String {
+    config(&[&Digest::sha256(SECRET.as_bytes()).to_string()])
+}
+
+fn layers_that_mean_harm() -> Vec<(&'static str, Vec<Raw>)> {
+    vec![
         ("layer outside", with("../secret", vec![])),
         ("layer absolute", with("/etc/hostname", vec![])),
         (
@@ -228,7 +232,13 @@ async fn docker_archives_that_mean_harm_are_refused() {
                 ],
             ),
         ),
-        ("no list", vec![file("c.json", &one)]),
+    ]
+}
+
+fn lists_that_mean_harm() -> Vec<(&'static str, Vec<Raw>)> {
+    let secret = Digest::sha256(SECRET.as_bytes()).to_string();
+    vec![
+        ("no list", vec![file("c.json", one())]),
         ("a huge list", vec![huge("manifest.json", "[")]),
         (
             "a huge config",
@@ -242,7 +252,7 @@ async fn docker_archives_that_mean_harm_are_refused() {
         ("a list without images", vec![file("manifest.json", "[]")]),
         (
             "too few layers",
-            vec![file("c.json", &one), file("manifest.json", manifest(&[]))],
+            vec![file("c.json", one()), file("manifest.json", manifest(&[]))],
         ),
         ("no config", vec![file("manifest.json", manifest(&[]))]),
         (
@@ -270,8 +280,13 @@ async fn docker_archives_that_mean_harm_are_refused() {
             with("l", vec![file("l", &gzip(SECRET.as_bytes())[..20])]),
         ),
         ("nothing", vec![]),
-    ];
-    for (name, members) in &cases {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_archives_that_mean_harm_are_refused() {
+    let cases = layers_that_mean_harm();
+    for (name, members) in cases.iter().chain(&lists_that_mean_harm()) {
         refused(name, "docker", members).await;
     }
     // The same layer where it should be is taken: the table refuses for its reasons only.
@@ -288,68 +303,104 @@ async fn docker_archives_that_mean_harm_are_refused() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn oci_archives_that_mean_harm_are_refused() {
-    let config = config(&[]);
-    let layer = Digest::sha256(SECRET.as_bytes());
-    let blob = |bytes: &str| format!("blobs/sha256/{}", Digest::sha256(bytes.as_bytes()).hex());
-    let image = json!({
-        "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST.as_str(),
-        "config": Descriptor::of(MediaType::OCI_CONFIG, config.as_bytes()),
-        "layers": [Descriptor::new(MediaType::OCI_LAYER, layer, SECRET.len() as u64)],
-    })
-    .to_string();
-    let entry = Descriptor::of(MediaType::OCI_MANIFEST, image.as_bytes());
-    let index = |entry: Value| json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
-    let good = index(json!(entry));
-    let name = format!("blobs/sha256/{}", layer.hex());
-    let with = |members: Vec<Raw>| {
+fn blob(bytes: &str) -> String {
+    format!("blobs/sha256/{}", Digest::sha256(bytes.as_bytes()).hex())
+}
+
+fn index(entry: &Value) -> String {
+    json!({ "schemaVersion": 2, "manifests": [entry] }).to_string()
+}
+
+/// A document that could be an image and an index.
+fn both() -> String {
+    json!({ "schemaVersion": 2, "manifests": [], "config": {}, "layers": [] }).to_string()
+}
+
+/// The parts of an OCI archive, but for its one layer, which should be the secret.
+struct Parts {
+    config: String,
+    image: String,
+    entry: Descriptor,
+    /// The name that the layer has in the archive.
+    layer: String,
+}
+
+impl Parts {
+    fn new() -> Self {
+        let config = config(&[]);
+        let layer = Digest::sha256(SECRET.as_bytes());
+        let image = json!({
+            "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST.as_str(),
+            "config": Descriptor::of(MediaType::OCI_CONFIG, config.as_bytes()),
+            "layers": [Descriptor::new(MediaType::OCI_LAYER, layer, SECRET.len() as u64)],
+        })
+        .to_string();
+        Self {
+            entry: Descriptor::of(MediaType::OCI_MANIFEST, image.as_bytes()),
+            layer: format!("blobs/sha256/{}", layer.hex()),
+            config,
+            image,
+        }
+    }
+
+    fn with(&self, members: Vec<Raw>) -> Vec<Raw> {
         let mut all = vec![
             file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
-            file("index.json", &good),
-            file(&blob(&config), &config),
-            file(&blob(&image), &image),
+            file("index.json", index(&json!(self.entry))),
+            file(&blob(&self.config), &self.config),
+            file(&blob(&self.image), &self.image),
         ];
         all.extend(members);
         all
-    };
-    let altered = |key: &str, value: Value| {
-        let mut entry = json!(entry);
+    }
+
+    /// An archive whose index says something else of the image.
+    fn altered(&self, key: &str, value: Value) -> Vec<Raw> {
+        let mut entry = json!(self.entry);
         entry[key] = value;
         vec![
-            file("index.json", index(entry)),
-            file(&blob(&image), &image),
+            file("index.json", index(&entry)),
+            file(&blob(&self.image), &self.image),
         ]
-    };
-    let both =
-        json!({ "schemaVersion": 2, "manifests": [], "config": {}, "layers": [] }).to_string();
-    let cases: Vec<(&str, Vec<Raw>)> = vec![
-        ("no layer", with(vec![])),
+    }
+}
+
+fn blobs_that_mean_harm(parts: &Parts) -> Vec<(&'static str, Vec<Raw>)> {
+    vec![
+        ("no layer", parts.with(vec![])),
         (
             "a layer outside",
-            with(vec![link(&name, b'2', "../../../secret")]),
+            parts.with(vec![link(&parts.layer, b'2', "../../../secret")]),
         ),
-        ("a layer beside", with(vec![link(&name, b'2', "secret")])),
+        (
+            "a layer beside",
+            parts.with(vec![link(&parts.layer, b'2', "secret")]),
+        ),
         (
             "a layer absolute",
-            with(vec![link(&name, b'2', "/etc/hostname")]),
+            parts.with(vec![link(&parts.layer, b'2', "/etc/hostname")]),
         ),
         (
             "a layer by hard link",
-            with(vec![link(&name, b'1', "secret")]),
+            parts.with(vec![link(&parts.layer, b'1', "secret")]),
         ),
         (
             "a layer that is a folder",
-            with(vec![link(&name, b'5', "")]),
+            parts.with(vec![link(&parts.layer, b'5', "")]),
         ),
         (
             "another layer",
-            with(vec![file(&name, "not that, but as long")]),
+            parts.with(vec![file(&parts.layer, "not that, but as long")]),
         ),
         (
             "another layer of the same size",
-            with(vec![file(&name, "A SECRET OF THE HOST")]),
+            parts.with(vec![file(&parts.layer, "A SECRET OF THE HOST")]),
         ),
+    ]
+}
+
+fn indexes_that_mean_harm(parts: &Parts) -> Vec<(&'static str, Vec<Raw>)> {
+    vec![
         ("a huge index", vec![huge("index.json", "{")]),
         (
             "an index elsewhere",
@@ -359,43 +410,55 @@ async fn oci_archives_that_mean_harm_are_refused() {
         ("an index that is none", vec![file("index.json", "[]")]),
         (
             "a digest that is a path",
-            altered("digest", json!("sha256:../../../secret")),
+            parts.altered("digest", json!("sha256:../../../secret")),
         ),
         (
             "a digest that is short",
-            altered("digest", json!("sha256:00")),
+            parts.altered("digest", json!("sha256:00")),
         ),
         (
             "a digest of another kind",
-            altered("digest", json!(format!("md5:{}", "0".repeat(32)))),
+            parts.altered("digest", json!(format!("md5:{}", "0".repeat(32)))),
         ),
         (
             "a digest with a question",
-            altered("digest", json!(format!("sha256:{}?x", "0".repeat(62)))),
+            parts.altered("digest", json!(format!("sha256:{}?x", "0".repeat(62)))),
         ),
-        ("another size", altered("size", json!(1))),
-        ("a huge size", altered("size", json!(u64::MAX / 2))),
+        ("another size", parts.altered("size", json!(1))),
+        ("a huge size", parts.altered("size", json!(u64::MAX / 2))),
         (
             "another type",
-            altered("mediaType", json!(MediaType::OCI_INDEX.as_str())),
+            parts.altered("mediaType", json!(MediaType::OCI_INDEX.as_str())),
         ),
         (
             "image and index at once",
             vec![
                 file(
                     "index.json",
-                    index(json!(Descriptor::of(MediaType::OCI_INDEX, both.as_bytes()))),
+                    index(&json!(Descriptor::of(
+                        MediaType::OCI_INDEX,
+                        both().as_bytes()
+                    ))),
                 ),
-                file(&blob(&both), &both),
+                file(&blob(&both()), both()),
             ],
         ),
         ("a manifest that is huge", {
-            let mut entry = json!(entry);
+            let mut entry = json!(parts.entry);
             entry["size"] = json!(10_u64 << 30);
-            vec![file("index.json", index(entry)), huge(&blob(&image), "{")]
+            vec![
+                file("index.json", index(&entry)),
+                huge(&blob(&parts.image), "{"),
+            ]
         }),
-    ];
-    for (name, members) in &cases {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oci_archives_that_mean_harm_are_refused() {
+    let parts = Parts::new();
+    let cases = blobs_that_mean_harm(&parts);
+    for (name, members) in cases.iter().chain(&indexes_that_mean_harm(&parts)) {
         refused(name, "oci", members).await;
     }
     // Blobs that share a file through a link inside are as good as any: their digest is right.
@@ -403,8 +466,8 @@ async fn oci_archives_that_mean_harm_are_refused() {
     let path = folder.path().join("good.tar");
     write(
         &path,
-        &with(vec![
-            link(&name, b'2', "../../shared"),
+        &parts.with(vec![
+            link(&parts.layer, b'2', "../../shared"),
             file("shared", SECRET),
         ]),
     );

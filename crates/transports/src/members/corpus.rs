@@ -80,78 +80,125 @@ fn pax(records: &[(&str, &str)]) -> Vec<u8> {
 
 const END: [u8; 1024] = [0; 1024];
 
+/// An archive by hand: what is odd about it, and its parts.
+type Odd = (&'static str, Vec<Vec<u8>>);
+
 /// Archives made by hand, with what is odd about them.
 fn by_hand() -> Vec<(&'static str, Vec<u8>)> {
-    let inner = [file("smuggled", b"inner"), END.to_vec()].concat();
-    let after = file("after", b"after");
-    let end = END.to_vec();
-    let base256 = |size: u64| {
-        let mut field = [0; 12];
-        field[0] = 0x80;
-        field[4..].copy_from_slice(&size.to_be_bytes());
-        field
-    };
-    let sized = |field: &[u8]| Block::new(b"a", b'0', 0).field(124, field).summed(b"hello");
-    let signed = {
-        // The sum of signed bytes, as some old programs made it.
-        let mut block = Block::new("h\u{e9}llo".as_bytes(), b'0', 2);
-        block.0[148..156].copy_from_slice(b"        ");
-        let sum: i32 = block
-            .0
-            .iter()
-            .map(|byte| i32::from(byte.cast_signed()))
-            .sum();
-        block.0[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        block.raw(b"hi")
-    };
-    let long = format!("{}/end", "deep/".repeat(60));
-    let v7 = Block::new(b"old", b'\0', 3)
+    let all = [
+        plain(),
+        extended(),
+        more_extended(),
+        sizes(),
+        names(),
+        kinds(),
+        ends(),
+    ];
+    let all = all.into_iter().flatten();
+    all.map(|(name, parts)| (name, parts.concat())).collect()
+}
+
+fn end() -> Vec<u8> {
+    END.to_vec()
+}
+
+fn after() -> Vec<u8> {
+    file("after", b"after")
+}
+
+/// An archive to hide in another one.
+fn inner() -> Vec<u8> {
+    [file("smuggled", b"inner"), end()].concat()
+}
+
+fn long() -> String {
+    format!("{}/end", "deep/".repeat(60))
+}
+
+fn base256(size: u64) -> [u8; 12] {
+    let mut field = [0; 12];
+    field[0] = 0x80;
+    field[4..].copy_from_slice(&size.to_be_bytes());
+    field
+}
+
+fn sized(field: &[u8]) -> Vec<u8> {
+    Block::new(b"a", b'0', 0).field(124, field).summed(b"hello")
+}
+
+fn summed_as(field: &[u8]) -> Vec<u8> {
+    Block::new(b"a", b'0', 2).field(148, field).raw(b"hi")
+}
+
+/// A member whose sum is that of signed bytes, as some old programs made it.
+fn signed() -> Vec<u8> {
+    let mut block = Block::new("h\u{e9}llo".as_bytes(), b'0', 2);
+    block.0[148..156].copy_from_slice(b"        ");
+    let bytes = block.0.iter().map(|byte| i32::from(byte.cast_signed()));
+    let sum: i32 = bytes.sum();
+    block.0[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    block.raw(b"hi")
+}
+
+fn v7() -> Vec<u8> {
+    Block::new(b"old", b'\0', 3)
         .field(257, &[0; 8])
-        .summed(b"old");
-    let prefixed = Block::new(b"name", b'0', 2)
+        .summed(b"old")
+}
+
+fn prefixed() -> Vec<u8> {
+    Block::new(b"name", b'0', 2)
         .field(345, b"some/prefix")
-        .summed(b"hi");
-    let full = Block::new(&[b'n'; 100], b'0', 2).summed(b"hi");
-    let wrong_sum = Block::new(b"a", b'0', 2)
-        .field(148, b"0000001\0")
-        .raw(b"hi");
-    let no_sum = Block::new(b"a", b'0', 2)
-        .field(148, b"zzzzzzz\0")
-        .raw(b"hi");
+        .summed(b"hi")
+}
+
+fn full() -> Vec<u8> {
+    Block::new(&[b'n'; 100], b'0', 2).summed(b"hi")
+}
+
+fn truncated() -> Vec<u8> {
     let mut truncated = file("cut", &[7; 2000]);
     truncated.truncate(1200);
-    let parts: Vec<(&'static str, Vec<Vec<u8>>)> = vec![
-        (
-            "plain",
-            vec![file("a", b"hello"), after.clone(), end.clone()],
-        ),
-        ("v7", vec![v7, after.clone(), end.clone()]),
-        ("prefix", vec![prefixed, end.clone()]),
-        ("name without end", vec![full, end.clone()]),
+    truncated
+}
+
+/// What everybody writes.
+fn plain() -> Vec<Odd> {
+    vec![
+        ("plain", vec![file("a", b"hello"), after(), end()]),
+        ("v7", vec![v7(), after(), end()]),
+        ("prefix", vec![prefixed(), end()]),
+        ("name without end", vec![full(), end()]),
+    ]
+}
+
+/// Extended headers.
+fn extended() -> Vec<Odd> {
+    vec![
         (
             "pax path",
-            vec![pax(&[("path", &long)]), file("short", b"x"), end.clone()],
+            vec![pax(&[("path", &long())]), file("short", b"x"), end()],
         ),
         (
             "pax size",
-            vec![pax(&[("size", "5")]), sized(b"00000000000\0"), end.clone()],
+            vec![pax(&[("size", "5")]), sized(b"00000000000\0"), end()],
         ),
         (
             "pax size that hides an archive",
             vec![
-                pax(&[("size", &inner.len().to_string())]),
-                Block::new(b"outer", b'0', 0).summed(&inner),
-                after.clone(),
-                end.clone(),
+                pax(&[("size", &inner().len().to_string())]),
+                Block::new(b"outer", b'0', 0).summed(&inner()),
+                after(),
+                end(),
             ],
         ),
         (
             "size that hides an archive",
             vec![
                 pax(&[("size", "0")]),
-                special("outer", b'0', &inner),
-                after.clone(),
-                end.clone(),
+                special("outer", b'0', &inner()),
+                after(),
+                end(),
             ],
         ),
         (
@@ -160,68 +207,58 @@ fn by_hand() -> Vec<(&'static str, Vec<u8>)> {
                 pax(&[("path", "one")]),
                 pax(&[("path", "two")]),
                 file("a", b"x"),
-                end.clone(),
+                end(),
             ],
         ),
         (
             "pax header without member",
-            vec![pax(&[("path", "one")]), end.clone()],
+            vec![pax(&[("path", "one")]), end()],
         ),
         (
             "pax length too long",
-            vec![
-                special("x", b'x', b"99 path=a\n"),
-                file("a", b"x"),
-                end.clone(),
-            ],
+            vec![special("x", b'x', b"99 path=a\n"), file("a", b"x"), end()],
         ),
         (
             "pax length too short",
-            vec![
-                special("x", b'x', b"5 path=abc\n"),
-                file("a", b"x"),
-                end.clone(),
-            ],
+            vec![special("x", b'x', b"5 path=abc\n"), file("a", b"x"), end()],
         ),
         (
             "pax length no number",
-            vec![
-                special("x", b'x', b"aa path=abc\n"),
-                file("a", b"x"),
-                end.clone(),
-            ],
+            vec![special("x", b'x', b"aa path=abc\n"), file("a", b"x"), end()],
         ),
         (
             "pax without newline",
-            vec![
-                special("x", b'x', b"11 path=abc"),
-                file("a", b"x"),
-                end.clone(),
-            ],
+            vec![special("x", b'x', b"11 path=abc"), file("a", b"x"), end()],
         ),
         (
             "pax with nothing",
-            vec![special("x", b'x', b""), file("a", b"x"), end.clone()],
+            vec![special("x", b'x', b""), file("a", b"x"), end()],
         ),
+    ]
+}
+
+/// More extended headers.
+fn more_extended() -> Vec<Odd> {
+    vec![
         (
             "pax negative size",
-            vec![pax(&[("size", "-5")]), file("a", b"x"), end.clone()],
+            vec![pax(&[("size", "-5")]), file("a", b"x"), end()],
         ),
         (
             "pax size with a sign",
-            vec![pax(&[("size", "+1")]), file("a", b"x"), end.clone()],
+            vec![pax(&[("size", "+1")]), file("a", b"x"), end()],
         ),
         (
             "pax size no number",
-            vec![pax(&[("size", "five")]), file("a", b"x"), end.clone()],
+            vec![pax(&[("size", "five")]), file("a", b"x"), end()],
         ),
         (
             "pax empty path",
-            vec![pax(&[("path", "")]), file("a", b"x"), end.clone()],
+            vec![pax(&[("path", "")]), file("a", b"x"), end()],
         ),
         (
             "pax path with a zero byte",
-            vec![pax(&[("path", "a\0b")]), file("c", b"x"), end.clone()],
+            vec![pax(&[("path", "a\0b")]), file("c", b"x"), end()],
         ),
         (
             "pax sparse",
@@ -232,31 +269,27 @@ fn by_hand() -> Vec<(&'static str, Vec<u8>)> {
                     ("GNU.sparse.name", "s"),
                 ]),
                 file("a", b"x"),
-                end.clone(),
+                end(),
             ],
         ),
         (
             "global pax path",
-            vec![
-                special("g", b'g', b"11 path=abc\n"),
-                file("a", b"x"),
-                end.clone(),
-            ],
+            vec![special("g", b'g', b"11 path=abc\n"), file("a", b"x"), end()],
         ),
         (
             "global pax comment",
             vec![
                 special("g", b'g', b"14 comment=ab\n"),
                 file("a", b"x"),
-                end.clone(),
+                end(),
             ],
         ),
         (
             "long name",
             vec![
-                special("././@LongLink", b'L', format!("{long}\0").as_bytes()),
+                special("././@LongLink", b'L', format!("{}\0", long()).as_bytes()),
                 file("a", b"x"),
-                end.clone(),
+                end(),
             ],
         ),
         (
@@ -265,7 +298,7 @@ fn by_hand() -> Vec<(&'static str, Vec<u8>)> {
                 special("././@LongLink", b'L', b"by-gnu\0"),
                 pax(&[("path", "by-pax")]),
                 file("a", b"x"),
-                end.clone(),
+                end(),
             ],
         ),
         (
@@ -274,44 +307,53 @@ fn by_hand() -> Vec<(&'static str, Vec<u8>)> {
                 pax(&[("path", "by-pax")]),
                 special("././@LongLink", b'L', b"by-gnu\0"),
                 file("a", b"x"),
-                end.clone(),
+                end(),
             ],
         ),
-        (
-            "base 256",
-            vec![sized(&base256(5)), after.clone(), end.clone()],
-        ),
+    ]
+}
+
+/// Sizes and sums.
+fn sizes() -> Vec<Odd> {
+    vec![
+        ("base 256", vec![sized(&base256(5)), after(), end()]),
         (
             "base 256 too large",
-            vec![sized(&base256(u64::MAX / 2)), after.clone(), end.clone()],
+            vec![sized(&base256(u64::MAX / 2)), after(), end()],
         ),
         (
             "base 256 negative",
-            vec![sized(&[0xff; 12]), after.clone(), end.clone()],
+            vec![sized(&[0xff; 12]), after(), end()],
         ),
         (
             "size with blanks",
-            vec![sized(b"          5 "), after.clone(), end.clone()],
+            vec![sized(b"          5 "), after(), end()],
         ),
         (
             "size without end",
-            vec![sized(b"000000000005"), after.clone(), end.clone()],
+            vec![sized(b"000000000005"), after(), end()],
         ),
         (
             "size no number",
-            vec![sized(b"five\0\0\0\0\0\0\0\0"), after.clone(), end.clone()],
+            vec![sized(b"five\0\0\0\0\0\0\0\0"), after(), end()],
         ),
         (
             "size with rubbish",
-            vec![sized(b"5x\0\0\0\0\0\0\0\0\0\0"), after.clone(), end.clone()],
+            vec![sized(b"5x\0\0\0\0\0\0\0\0\0\0"), after(), end()],
         ),
-        ("size nothing", vec![sized(&[0; 12]), end.clone()]),
-        ("signed sum", vec![signed, after.clone(), end.clone()]),
-        ("wrong sum", vec![wrong_sum, after.clone(), end.clone()]),
-        ("no sum", vec![no_sum, after.clone(), end.clone()]),
+        ("size nothing", vec![sized(&[0; 12]), end()]),
+        ("signed sum", vec![signed(), after(), end()]),
+        ("wrong sum", vec![summed_as(b"0000001\0"), after(), end()]),
+        ("no sum", vec![summed_as(b"zzzzzzz\0"), after(), end()]),
+    ]
+}
+
+/// Names and links.
+fn names() -> Vec<Odd> {
+    vec![
         (
             "names twice",
-            vec![file("a", b"first"), file("a", b"second"), end.clone()],
+            vec![file("a", b"first"), file("a", b"second"), end()],
         ),
         (
             "file then link",
@@ -319,7 +361,7 @@ fn by_hand() -> Vec<(&'static str, Vec<u8>)> {
                 file("a", b"x"),
                 file("b", b"y"),
                 link("a", b'2', "b"),
-                end.clone(),
+                end(),
             ],
         ),
         (
@@ -328,7 +370,7 @@ fn by_hand() -> Vec<(&'static str, Vec<u8>)> {
                 file("b", b"y"),
                 link("a", b'2', "b"),
                 file("a", b"x"),
-                end.clone(),
+                end(),
             ],
         ),
         (
@@ -338,108 +380,94 @@ fn by_hand() -> Vec<(&'static str, Vec<u8>)> {
                 special("/", b'5', b""),
                 special(".", b'5', b""),
                 file("./a", b"x"),
-                end.clone(),
+                end(),
             ],
         ),
-        (
-            "empty name",
-            vec![file("", b"x"), after.clone(), end.clone()],
-        ),
-        ("absolute", vec![file("/etc/a", b"x"), end.clone()]),
+        ("empty name", vec![file("", b"x"), after(), end()]),
+        ("absolute", vec![file("/etc/a", b"x"), end()]),
         (
             "climbing",
             vec![
                 file("../a", b"x"),
                 file("b/../after", b"wrong"),
-                after.clone(),
-                end.clone(),
+                after(),
+                end(),
             ],
         ),
-        ("double slashes", vec![file("a//b", b"x"), end.clone()]),
+        ("double slashes", vec![file("a//b", b"x"), end()]),
         (
             "links in a ring",
-            vec![
-                link("a", b'2', "b"),
-                link("b", b'2', "a"),
-                after.clone(),
-                end.clone(),
-            ],
+            vec![link("a", b'2', "b"), link("b", b'2', "a"), after(), end()],
         ),
         (
             "hard link",
-            vec![file("a", b"x"), link("b", b'1', "a"), end.clone()],
+            vec![file("a", b"x"), link("b", b'1', "a"), end()],
         ),
         (
             "hard link to what comes later",
-            vec![link("b", b'1', "a"), file("a", b"x"), end.clone()],
+            vec![link("b", b'1', "a"), file("a", b"x"), end()],
         ),
         (
             "hard link with content",
-            vec![
-                file("a", b"x"),
-                special("b", b'1', b"y"),
-                after.clone(),
-                end.clone(),
-            ],
+            vec![file("a", b"x"), special("b", b'1', b"y"), after(), end()],
         ),
+    ]
+}
+
+/// Types of members.
+fn kinds() -> Vec<Odd> {
+    vec![
         (
             "directory with content",
-            vec![special("d", b'5', &inner), after.clone(), end.clone()],
+            vec![special("d", b'5', &inner()), after(), end()],
         ),
         (
             "symlink with content",
-            vec![special("s", b'2', &inner), after.clone(), end.clone()],
+            vec![special("s", b'2', &inner()), after(), end()],
         ),
         (
             "device with content",
-            vec![special("n", b'3', &inner), after.clone(), end.clone()],
+            vec![special("n", b'3', &inner()), after(), end()],
         ),
         (
             "file that is a directory",
-            vec![file("d/", b""), after.clone(), end.clone()],
+            vec![file("d/", b""), after(), end()],
         ),
-        (
-            "contiguous",
-            vec![special("c", b'7', b"x"), after.clone(), end.clone()],
-        ),
+        ("contiguous", vec![special("c", b'7', b"x"), after(), end()]),
         (
             "unknown type",
-            vec![special("z", b'Z', b"x"), after.clone(), end.clone()],
+            vec![special("z", b'Z', b"x"), after(), end()],
         ),
-        (
-            "old sparse",
-            vec![special("s", b'S', b"x"), after.clone(), end.clone()],
-        ),
-        (
-            "volume",
-            vec![special("v", b'V', b""), after.clone(), end.clone()],
-        ),
+        ("old sparse", vec![special("s", b'S', b"x"), after(), end()]),
+        ("volume", vec![special("v", b'V', b""), after(), end()]),
         (
             "part of many",
-            vec![special("m", b'M', b"x"), after.clone(), end.clone()],
+            vec![special("m", b'M', b"x"), after(), end()],
         ),
         (
             "dumped directory",
-            vec![special("d", b'D', b"Ya\0\0"), after.clone(), end.clone()],
+            vec![special("d", b'D', b"Ya\0\0"), after(), end()],
         ),
-        ("cut off", vec![file("a", b"x"), truncated]),
-        ("no end", vec![file("a", b"x"), after.clone()]),
+    ]
+}
+
+/// How archives end.
+fn ends() -> Vec<Odd> {
+    vec![
+        ("cut off", vec![file("a", b"x"), truncated()]),
+        ("no end", vec![file("a", b"x"), after()]),
         ("half an end", vec![file("a", b"x"), vec![0; 512]]),
         (
             "one empty block between",
-            vec![file("a", b"x"), vec![0; 512], after.clone(), end.clone()],
+            vec![file("a", b"x"), vec![0; 512], after(), end()],
         ),
         (
             "something behind the end",
-            vec![file("a", b"x"), end.clone(), after.clone(), end.clone()],
+            vec![file("a", b"x"), end(), after(), end()],
         ),
-        ("nothing", vec![end]),
+        ("nothing", vec![end()]),
         ("rubbish", vec![vec![b'r'; 2048]]),
-    ];
-    parts
-        .into_iter()
-        .map(|(name, parts)| (name, parts.concat()))
-        .collect()
+    ]
 }
 
 fn ours(path: &Path) -> io::Result<Files> {
@@ -459,11 +487,21 @@ fn ours(path: &Path) -> io::Result<Files> {
         .collect()
 }
 
+/// What another program makes of an archive.
+enum Verdict {
+    Taken(Files),
+    Refused,
+    /// There is no such program here.
+    Absent,
+}
+
 /// What a program prints: name, size and digest of each regular file, a line each.
-fn theirs(command: &mut Command) -> Option<Option<Files>> {
-    let output = command.env("LC_ALL", "C.UTF-8").output().ok()?;
+fn theirs(command: &mut Command) -> Verdict {
+    let Ok(output) = command.env("LC_ALL", "C.UTF-8").output() else {
+        return Verdict::Absent;
+    };
     if !output.status.success() {
-        return Some(None);
+        return Verdict::Refused;
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut files = Files::new();
@@ -477,7 +515,7 @@ fn theirs(command: &mut Command) -> Option<Option<Files>> {
         let digest = digest.split(' ').next().unwrap_or_default().to_owned();
         files.insert(name, (size.parse().unwrap_or(u64::MAX), digest));
     }
-    Some(Some(files))
+    Verdict::Taken(files)
 }
 
 const PYTHON: &str = "
@@ -513,11 +551,11 @@ fn compare(name: &str, path: &Path, wrong: &mut Vec<String>) -> bool {
             continue;
         }
         match theirs(&mut command) {
-            None => missing(program),
+            Verdict::Absent => missing(program),
             // It stops where ours goes on: what ours saw must not be less.
-            Some(None) if TOLERATED.contains(&name) => {}
-            Some(None) => wrong.push(format!("{name}: {program} refuses it")),
-            Some(Some(mut files)) => {
+            Verdict::Refused if TOLERATED.contains(&name) => {}
+            Verdict::Refused => wrong.push(format!("{name}: {program} refuses it")),
+            Verdict::Taken(mut files) => {
                 files.retain(|name, _| !name.contains("..") && !name.is_empty());
                 if ours != files {
                     wrong.push(format!("{name}: {program} sees {files:?}, not {ours:?}"));
@@ -539,7 +577,6 @@ const TOLERATED: [&str; 4] = [
 
 #[expect(
     clippy::disallowed_methods,
-    clippy::print_stderr,
     reason = "CI says so in the environment, and who runs tests wants to know"
 )]
 fn missing(program: &str) {

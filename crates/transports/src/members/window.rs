@@ -41,12 +41,11 @@ impl<'a, R: ReadAt> Window<'a, R> {
             let from = usize::try_from(from).ok()?;
             (from.checked_add(length)? <= self.held.len()).then_some(from)
         });
-        let from = match inside {
-            Some(from) => from,
-            None => {
-                self.fill(offset, length)?;
-                0
-            }
+        let from = if let Some(from) = inside {
+            from
+        } else {
+            self.fill(offset, length)?;
+            0
         };
         self.held
             .get(from..from + length)
