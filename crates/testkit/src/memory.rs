@@ -121,12 +121,7 @@ impl Memory {
         Self(Arc::new(Inner {
             name: name.to_owned(),
             reference: None,
-            source_caps: SourceCaps {
-                ranges: true,
-                concurrency: CONCURRENCY,
-                counted: false,
-                places: NonZeroU16::MIN,
-            },
+            source_caps: SourceCaps::local(CONCURRENCY),
             sink_caps: SinkCaps {
                 manifests: Vec::new(),
                 layers: LayerForm::Keep,

@@ -18,6 +18,18 @@ pub struct SourceCaps {
     pub places: NonZeroU16,
 }
 
+impl SourceCaps {
+    /// Returns what a source on this machine can do: parts are read, and nobody counts.
+    pub const fn local(concurrency: NonZeroU16) -> Self {
+        Self {
+            ranges: true,
+            concurrency,
+            counted: false,
+            places: NonZeroU16::MIN,
+        }
+    }
+}
+
 /// What a sink takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkCaps {

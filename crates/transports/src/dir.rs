@@ -173,12 +173,7 @@ impl Source for DirSource {
     }
 
     fn caps(&self) -> SourceCaps {
-        SourceCaps {
-            ranges: true,
-            concurrency: CONCURRENCY,
-            counted: false,
-            places: NonZeroU16::MIN,
-        }
+        SourceCaps::local(CONCURRENCY)
     }
 
     async fn root(&self) -> Result<RawManifest> {

@@ -198,12 +198,7 @@ impl Source for OciSource {
     }
 
     fn caps(&self) -> SourceCaps {
-        SourceCaps {
-            ranges: true,
-            concurrency: CONCURRENCY,
-            counted: false,
-            places: NonZeroU16::MIN,
-        }
+        SourceCaps::local(CONCURRENCY)
     }
 
     async fn root(&self) -> Result<RawManifest> {

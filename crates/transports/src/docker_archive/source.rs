@@ -96,12 +96,7 @@ impl Source for ImageSource {
     }
 
     fn caps(&self) -> SourceCaps {
-        SourceCaps {
-            ranges: true,
-            concurrency: CONCURRENCY,
-            counted: false,
-            places: NonZeroU16::MIN,
-        }
+        SourceCaps::local(CONCURRENCY)
     }
 
     async fn root(&self) -> Result<RawManifest> {

@@ -93,12 +93,7 @@ impl Source for EngineSource {
     }
 
     fn caps(&self) -> SourceCaps {
-        SourceCaps {
-            ranges: true,
-            concurrency: CONCURRENCY,
-            counted: false,
-            places: NonZeroU16::MIN,
-        }
+        SourceCaps::local(CONCURRENCY)
     }
 
     async fn root(&self) -> Result<RawManifest> {
