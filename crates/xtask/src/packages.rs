@@ -3,7 +3,7 @@
 use crate::shell::{has, run};
 
 /// A package, and the program of it that shows that it is there.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("podman", "podman"),
@@ -12,6 +12,8 @@ const PACKAGES: [(&str, &str); 8] = [
     ("openssl", "openssl"),
     ("apache2-utils", "htpasswd"),
     ("m4", "m4"),
+    ("docker.io", "dockerd"),
+    ("curl", "curl"),
 ];
 
 /// Installs what is missing, if `install` says so and the system lets us; else says what is.
