@@ -213,7 +213,7 @@ fn heavy_an_engine_with_tls_is_trusted_as_its_files_say() {
     let plain = format!("--daemon-host=http://{}", engine.address);
     let told = desk.dhow(&["inspect", &plain, "docker-daemon:x:1"]);
     assert!(!matches!(told.code, Some(0 | 2 | 101)), "{told:?}");
-    assert!(told.stderr.contains(&engine.address), "{told:?}");
+    assert!(told.stderr.contains("docker engine reported"), "{told:?}");
 }
 
 #[test]
