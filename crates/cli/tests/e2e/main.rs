@@ -7,6 +7,7 @@ mod authority;
 mod canary;
 mod dhow;
 mod docker_engine;
+mod docker_faults;
 mod docker_hosts;
 mod doctor;
 mod documents;
