@@ -22,5 +22,5 @@ pub use facts::Facts;
 pub use pack::pack;
 pub use packing::{PackFacts, PackFormat, Packing, PackingError, UnpackFacts};
 pub use reader::reader;
-pub use unpack::{learn, unpack};
+pub use unpack::{learn, unpack, unpack_unhashed};
 pub use verify::{Expectation, VerifyError, verify};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dhow_model::{Algorithm, Hasher};
+use dhow_model::{Algorithm, Compression, Hasher};
 
 use crate::reader::decompress;
 use crate::stage::{self, Input, Stream};
@@ -28,6 +28,28 @@ pub fn unpack(body: Stream) -> (Stream, Facts<UnpackFacts>) {
             }
         }
         told.set(content.facts(compression));
+        Ok(())
+    });
+    (stream, facts)
+}
+
+/// Returns the content of a stream as [`unpack`] does, for someone who takes its digest anyway; only
+/// how it was compressed is told.
+pub fn unpack_unhashed(body: Stream) -> (Stream, Facts<Option<Compression>>) {
+    let facts = Facts::default();
+    let told = facts.clone();
+    let stream = stage::run(body, move |input, output| {
+        let compression = detect(input.peek(MAGIC)?);
+        if let Some(compression) = compression {
+            decompress(input, compression, |piece| {
+                io::Write::write_all(output, piece)
+            })?;
+        } else {
+            while let Some(piece) = input.piece()? {
+                output.send(piece)?;
+            }
+        }
+        told.set(compression);
         Ok(())
     });
     (stream, facts)
@@ -80,7 +102,7 @@ impl Content {
         self.size += piece.len() as u64;
     }
 
-    fn facts(self, compression: Option<dhow_model::Compression>) -> UnpackFacts {
+    fn facts(self, compression: Option<Compression>) -> UnpackFacts {
         UnpackFacts {
             compression,
             diff_id: self.hasher.finish(),

@@ -193,6 +193,7 @@ impl Terms<'_> {
     /// Returns whether a destination that is asked for a kind of manifest can hold it.
     fn can_hold(&self, kind: ManifestKind) -> bool {
         // COMPAT(skopeo): a layout takes Docker's manifests when they are asked for by name.
-        !self.caps.strict || self.caps.accepts(kind)
+        let forced = !self.caps.strict && !kind.is_docker1();
+        forced || self.caps.accepts(kind)
     }
 }

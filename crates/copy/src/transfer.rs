@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dhow_codec::{
-    Expectation, Facts, PackFacts, Packing, UnpackFacts, learn, pack, unpack, verify,
+    Expectation, Facts, PackFacts, Packing, UnpackFacts, learn, pack, unpack, unpack_unhashed,
+    verify,
 };
 use dhow_model::{Annotations, Compression, Digest, Reference, Repository};
 use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Location, Placed, Sink, Source};
@@ -88,6 +89,8 @@ enum Story {
     Learned(Facts<UnpackFacts>),
     Packed(Packing, Facts<PackFacts>, Option<Facts<UnpackFacts>>),
     Unpacked(Facts<UnpackFacts>),
+    /// Decompressed for a sink that takes the digest of what it stores.
+    Unhashed(Facts<Option<Compression>>),
 }
 
 impl Context {
@@ -174,7 +177,7 @@ impl Context {
         let mut want = self.want(planned);
         let size = want.size.or(blob.size);
         let body = self.checked(blob.body.into_stream(), planned, counter, &fault);
-        let (body, story) = Story::begin(body, planned.step).await;
+        let (body, story) = self.begin(body, planned.step).await;
         // What is wrong with content that cannot be decompressed is the source's fault, too.
         let body = tap::watch(body, &fault);
         let mut blob = Blob::from_stream(size.filter(|_| story.keeps_bytes()), body);
@@ -288,35 +291,41 @@ impl Context {
     }
 }
 
-impl Story {
+impl Context {
     /// Starts the step on a stream.
-    async fn begin(body: Stream, step: Step) -> (Stream, Self) {
+    async fn begin(&self, body: Stream, step: Step) -> (Stream, Story) {
         match step {
-            Step::Keep => (body, Self::Kept),
+            Step::Keep => (body, Story::Kept),
             Step::Learn => {
                 let (body, facts) = learn(body);
-                (body, Self::Learned(facts))
+                (body, Story::Learned(facts))
             }
             Step::Pack(packing) => match tap::compression(body).await {
                 // It is called uncompressed, and is not.
-                (Some(_), body) => (body, Self::Kept),
+                (Some(_), body) => (body, Story::Kept),
                 (None, body) => {
                     let (body, facts) = pack(body, packing);
-                    (body, Self::Packed(packing, facts, None))
+                    (body, Story::Packed(packing, facts, None))
                 }
             },
             Step::Repack(packing) => {
                 let (body, before) = unpack(body);
                 let (body, facts) = pack(body, packing);
-                (body, Self::Packed(packing, facts, Some(before)))
+                (body, Story::Packed(packing, facts, Some(before)))
+            }
+            Step::Unpack if self.sink.caps().verifies => {
+                let (body, facts) = unpack_unhashed(body);
+                (body, Story::Unhashed(facts))
             }
             Step::Unpack => {
                 let (body, facts) = unpack(body);
-                (body, Self::Unpacked(facts))
+                (body, Story::Unpacked(facts))
             }
         }
     }
+}
 
+impl Story {
     const fn keeps_bytes(&self) -> bool {
         matches!(self, Self::Kept | Self::Learned(_))
     }

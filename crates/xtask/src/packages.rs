@@ -3,7 +3,7 @@
 use crate::shell::{has, run};
 
 /// A package, and the program of it that shows that it is there.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("podman", "podman"),
@@ -14,6 +14,10 @@ const PACKAGES: [(&str, &str); 10] = [
     ("m4", "m4"),
     ("docker.io", "dockerd"),
     ("curl", "curl"),
+    ("python3", "python3"),
+    ("zstd", "zstd"),
+    ("bzip2", "bzip2"),
+    ("xz-utils", "xz"),
 ];
 
 /// Installs what is missing, if `install` says so and the system lets us; else says what is.

@@ -383,6 +383,13 @@ fn heavy_names_that_the_engine_does_not_have_or_take_are_told() {
         assert!(!matches!(told.code, Some(0 | 2 | 101)), "{told:?}");
         assert!(told.stderr.contains("tag"), "{told:?}");
     }
+    // What the engine says no to is told in its words.
+    let windows = ImageSpec::docker2(75).platform("windows/amd64").build();
+    write_layout(&desk.path("windows"), &[("image", &windows)]);
+    let copy = ["copy", "oci:./windows:image", "docker-daemon:windows:1"];
+    let told = dhow(&desk, &engine, &copy);
+    assert!(!matches!(told.code, Some(0 | 2 | 101)), "{told:?}");
+    assert!(told.stderr.contains("docker engine reported"), "{told:?}");
     assert!(engine.names().is_empty());
     // A name can be taken away; other names of the image stay.
     for name in ["docker-daemon:x:1", "docker-daemon:y:1"] {

@@ -5,6 +5,7 @@
 mod archives;
 mod authority;
 mod canary;
+mod compression;
 mod dhow;
 mod docker_engine;
 mod docker_faults;
@@ -15,6 +16,7 @@ mod engine;
 mod faults;
 mod four_ways;
 mod login;
+mod matrix;
 mod memory;
 mod mirrors;
 mod openshift;

@@ -73,7 +73,7 @@ impl Registry {
         }
         let configuration = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
-             delete: {{enabled: true}}\nhttp:\n  addr: 127.0.0.1:0\n{tls}{auth}",
+             delete: {{enabled: true}}\ncompatibility: {{schema1: {{enabled: true}}}}\nhttp:\n  addr: 127.0.0.1:0\n{tls}{auth}",
             directory.display()
         );
         let file = directory.join("registry.yml");

@@ -117,7 +117,8 @@ impl Terms<'_> {
             // COMPAT(skopeo): what is there already wins over the compression that was asked for.
             (Step::Pack(_) | Step::Repack(_), is) => {
                 let fits = is.is_none_or(|is| Self::fitted(is, from, to) == Step::Keep);
-                fits && !self.options.force_packing
+                // A form that was asked for is not one of several that will do.
+                fits && !self.options.force_packing && self.options.layers.is_none()
             }
         }
     }

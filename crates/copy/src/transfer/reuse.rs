@@ -1,7 +1,7 @@
 //! What need not be sent: blobs that the destination has, can mount, or has in the compression that
 //! is wanted. What the cache remembers is a reason to ask, never an answer.
 
-use dhow_codec::Packing;
+use dhow_codec::{Packing, UnpackFacts};
 use dhow_model::{Annotations, Compression, Digest, Repository};
 use dhow_transport::{BlobWant, How, Placed};
 
@@ -184,6 +184,15 @@ impl Context {
                 self.learn_unpacked(planned, &facts).await;
                 Arrival::unpacked(placed, facts.diff_id)
             }
+            Story::Unhashed(facts) => {
+                let facts = UnpackFacts {
+                    compression: facts.value().ok_or(Error::Lost)?,
+                    diff_id: placed.digest,
+                    unpacked_size: placed.size,
+                };
+                self.learn_unpacked(planned, &facts).await;
+                Arrival::unpacked(placed, facts.diff_id)
+            }
             Story::Packed(packing, facts, before) => {
                 let facts = facts.value().ok_or(Error::Lost)?;
                 if let Some(before) = before.and_then(|before| before.value()) {
@@ -223,7 +232,7 @@ impl Context {
             .await;
     }
 
-    async fn learn_unpacked(&self, planned: &BlobPlan, facts: &dhow_codec::UnpackFacts) {
+    async fn learn_unpacked(&self, planned: &BlobPlan, facts: &UnpackFacts) {
         let Some(compression) = facts.compression else {
             return;
         };

@@ -34,8 +34,9 @@ pub(super) struct EngineSink {
     engine: Engine,
     caps: SinkCaps,
     upload: tokio::sync::Mutex<Option<Upload>>,
-    /// The layers that the engine has, by the digests that the source has.
-    there: Mutex<HashSet<Digest>>,
+    /// The slots of the layers that the engine has: it knows them by their content, however they are
+    /// compressed.
+    there: Mutex<HashSet<usize>>,
     coming: Mutex<Coming>,
 }
 
@@ -125,13 +126,13 @@ impl EngineSink {
         let present = present::layers(&self.engine, diff_ids).await?;
         let above = diff_ids.get(present..).unwrap_or_default();
         let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
-        for (slot, digest) in &coming.layers {
+        for (slot, _) in &coming.layers {
             // The same content may lie higher, too, where the engine will look for its file.
             let needed = diff_ids
                 .get(*slot)
                 .is_none_or(|diff_id| above.contains(diff_id));
             if *slot < present && !needed {
-                there.insert(*digest);
+                there.insert(*slot);
             }
         }
         Ok(())
@@ -140,8 +141,10 @@ impl EngineSink {
     fn is_there(&self, want: &BlobWant) -> Option<(Digest, u64)> {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         let (digest, size) = want.digest.zip(want.size)?;
-        let layer = matches!(want.slot, Slot::Layer { .. });
-        (layer && there.contains(&digest)).then_some((digest, size))
+        match want.slot {
+            Slot::Layer { index } if there.contains(&index) => Some((digest, size)),
+            _ => None,
+        }
     }
 }
 

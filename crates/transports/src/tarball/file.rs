@@ -10,6 +10,7 @@ use dhow_model::{Algorithm, Compression, Descriptor, Digest, Hasher, LayerType};
 use dhow_transport::{Error, Kind, Result};
 
 use crate::archive_file::spooled;
+use crate::file_blob::place_is_absent;
 
 /// A tar file.
 #[derive(Debug)]
@@ -27,7 +28,8 @@ impl LayerFile {
         let stdin = path == Path::new("-");
         let path = if stdin { Path::new("/dev/stdin") } else { path };
         let unreadable = |error| Error::file("read", path, error);
-        let file = File::open(path).map_err(|error| Error::file("open", path, error))?;
+        let file = File::open(path)
+            .map_err(|error| place_is_absent(Error::file("open", path, error), "a tar file"))?;
         let found = file.metadata().map_err(unreadable)?;
         if found.is_dir() {
             let message = format!("`{}` is a directory", path.display());
