@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 pub use disk::{write_dir, write_layout};
 pub use docker1::docker1;
+pub use tar::header as tar_header;
 pub use validate::{LayoutContent, validate_dir, validate_layout};
 
 /// An image or index with everything that belongs to it.

@@ -8,6 +8,8 @@ mod canary;
 mod compression;
 mod dhow;
 mod docker_engine;
+mod docker_faults;
+mod docker_hosts;
 mod doctor;
 mod documents;
 mod engine;

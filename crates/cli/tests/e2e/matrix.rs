@@ -163,8 +163,8 @@ impl Bench {
             flags.push("--all".to_owned());
         }
         if let Some(engine) = &self.engine {
-            flags.push(format!("--src-daemon-host={}", engine.host));
-            flags.push(format!("--dest-daemon-host={}", engine.host));
+            flags.push(format!("--src-daemon-host={}", engine.host()));
+            flags.push(format!("--dest-daemon-host={}", engine.host()));
         }
         flags
     }
@@ -254,7 +254,7 @@ fn every_place_gives_to_every_other_with_every_kind_of_image_heavy() {
     let desk = Desk::new();
     let bench = Bench {
         registry: Registry::debian(&desk, "registry", Wanted::default()),
-        engine: Engine::start(&desk, "engine", &[]),
+        engine: Engine::start(),
         desk,
     };
     let engine = |place: &Place| *place != Place::Engine || bench.engine.is_some();

@@ -10,7 +10,7 @@ use crate::registry::{Registry, Wanted};
 use crate::{samples, tools};
 
 /// What a process may ever hold, in KiB.
-const BOUND: u64 = 24 * 1024;
+pub(crate) const BOUND: u64 = 24 * 1024;
 
 /// The same where a layer is decompressed and waits for its turn.
 const ARCHIVE_BOUND: u64 = 32 * 1024;
@@ -20,7 +20,7 @@ const ARCHIVE_BOUND: u64 = 32 * 1024;
     clippy::disallowed_methods,
     reason = "the size of the test is its runner's choice"
 )]
-fn mebibytes() -> usize {
+pub(crate) fn mebibytes() -> usize {
     std::env::var("DHOW_E2E_LAYER_MIB")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -106,7 +106,7 @@ fn memory_of_dhow_serve_stays_under_24_mib() {
 
 /// Runs a command and returns the most memory that it held, in KiB.
 #[track_caller]
-fn peak_of(mut command: Command) -> u64 {
+pub(crate) fn peak_of(mut command: Command) -> u64 {
     let mut child = command
         .stderr(Stdio::null())
         .stdout(Stdio::null())

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dhow_model::Digest;
-use dhow_testkit::image::{ImageSpec, IndexSpec, SampleImage, write_layout};
+use dhow_testkit::image::{ImageSpec, IndexSpec, SampleImage, tar_header, write_layout};
 
 use crate::dhow::Desk;
 
@@ -48,8 +48,8 @@ pub(crate) fn publish(
     }
 }
 
-/// Writes a layout with one image named `image` whose one layer has `mebibytes`, without holding
-/// it in memory, and returns the digest of the manifest.
+/// Writes a layout with one image named `image` whose one layer has one file of `mebibytes`,
+/// without holding it in memory, and returns the digest of the manifest.
 pub(crate) fn large_layout(path: &Path, mebibytes: usize) -> Digest {
     use std::io::Write as _;
     let blobs = path.join("blobs/sha256");
@@ -57,9 +57,14 @@ pub(crate) fn large_layout(path: &Path, mebibytes: usize) -> Digest {
     let piece = dhow_testkit::image::noise(1, 1024 * 1024);
     let mut hasher = dhow_model::Hasher::new(dhow_model::Algorithm::Sha256);
     let mut file = std::fs::File::create(blobs.join("layer")).unwrap();
-    for _ in 0..mebibytes {
-        hasher.update(&piece);
-        file.write_all(&piece).unwrap();
+    let header = tar_header("large", mebibytes * piece.len());
+    let end = [0; 1024];
+    let content = std::iter::repeat_n(&piece[..], mebibytes);
+    let mut size = 0;
+    for bytes in [&header[..]].into_iter().chain(content).chain([&end[..]]) {
+        hasher.update(bytes);
+        file.write_all(bytes).unwrap();
+        size += bytes.len();
     }
     let layer = hasher.finish();
     std::fs::rename(blobs.join("layer"), blobs.join(layer.hex())).unwrap();
@@ -84,7 +89,7 @@ pub(crate) fn large_layout(path: &Path, mebibytes: usize) -> Digest {
         },
         "layers": [{
             "mediaType": "application/vnd.oci.image.layer.v1.tar",
-            "digest": layer.to_string(), "size": mebibytes * piece.len(),
+            "digest": layer.to_string(), "size": size,
         }],
     });
     let manifest = manifest.to_string();

@@ -12,7 +12,8 @@ pub(super) fn archive(files: &[(String, &[u8])]) -> Vec<u8> {
     out
 }
 
-fn header(name: &str, size: usize) -> [u8; BLOCK] {
+/// Returns the header of a file, after which come its bytes, and zeroes up to a whole block of 512.
+pub fn header(name: &str, size: usize) -> [u8; BLOCK] {
     let mut header = [0_u8; BLOCK];
     let mut field = |at: usize, text: &str| {
         header[at..at + text.len()].copy_from_slice(text.as_bytes());
