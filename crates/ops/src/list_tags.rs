@@ -34,7 +34,7 @@ pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<T
                 "unsupported transport `{}` for tag listing",
                 location.transport()
             ),
-            hint: "name a repository (`docker://…`) a layout (`oci:…`) or an archive (`docker-archive:…`)".to_owned(),
+            hint: "name a repository (`docker://…`), a layout (`oci:…`) or an archive (`docker-archive:…`)".to_owned(),
         });
     };
     let tags = request

@@ -20,6 +20,8 @@ use crate::render::{progress, result};
   dhow copy docker://docker.io/library/centos:7 oci:./target:centos:7
   dhow copy --dest-creds=user:TOKEN oci:./target:centos:7 docker://registry.local/my/centos:7
   dhow copy --all docker://quay.io/podman/stable docker://registry.local/mirror/podman:stable
+  dhow copy docker://docker.io/library/centos:7 docker-archive:centos.tar:centos:7
+  dhow copy docker-daemon:my/app:1 docker://registry.local/my/app:1
   dhow copy --dry-run --multi-arch linux/amd64 docker://quay.io/podman/stable dir:./podman")]
 pub(crate) struct Args {
     /// Where the image is: TRANSPORT:NAME

@@ -11,9 +11,10 @@ use crate::render::json;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow list-tags docker://docker.io/library/centos
-  dhow list-tags oci:./target")]
+  dhow list-tags oci:./target
+  dhow list-tags docker-archive:images.tar")]
 pub(crate) struct Args {
-    /// The repository, without tag and digest: docker://REPOSITORY or oci:DIR
+    /// The repository, without tag and digest: docker://REPOSITORY, oci:DIR or docker-archive:FILE
     repository: String,
     #[command(flatten)]
     endpoint: EndpointArgs<Only>,

@@ -499,3 +499,35 @@ fn podman_fetches_single_files_by_the_table_of_a_chunked_layer_heavy() {
             .output(),
     );
 }
+
+#[test]
+fn schema_1_is_skopeos_to_the_byte_there_and_back() {
+    if !tools::has("skopeo") {
+        return;
+    }
+    let desk = Desk::new();
+    let image = ImageSpec::docker2(89).layers(3).empty_steps(2).build();
+    dhow_testkit::image::write_dir(&desk.path("origin"), &image);
+    tools::run_skopeo(
+        &desk,
+        &["copy", "-q", "--format=v2s1", "dir:origin", "dir:theirs"],
+    );
+    desk.dhow(&["copy", "-q", "--format=v2s1", "dir:origin", "dir:ours"])
+        .ok();
+    // Each signs with a key of the moment; what is signed is the same.
+    let digest = |name: &str| {
+        let manifest = desk.path(name).join("manifest.json").display().to_string();
+        desk.dhow(&["manifest-digest", &manifest]).ok()
+    };
+    assert_eq!(digest("ours"), digest("theirs"));
+    for format in ["v2s2", "oci"] {
+        let format = format!("--format={format}");
+        tools::run_skopeo(
+            &desk,
+            &["copy", "-q", &format, "dir:theirs", "dir:back-theirs"],
+        );
+        desk.dhow(&["copy", "-q", &format, "dir:ours", "dir:back-ours"])
+            .ok();
+        assert_eq!(digest("back-ours"), digest("back-theirs"), "{format}");
+    }
+}
