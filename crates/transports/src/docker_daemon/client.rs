@@ -163,7 +163,7 @@ impl Answer {
         let bytes = timeout(SMALL, self.whole(MAX_ERROR)).await;
         let bytes = bytes.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default();
         let said = serde_json::from_slice::<Said>(&bytes).map(|said| said.message);
-        let said = said.unwrap_or_else(|_| status.to_string());
+        let said = said.unwrap_or_else(|_| plain(&bytes, status));
         let kind = match status {
             StatusCode::NOT_FOUND => Kind::NotFound,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
@@ -219,6 +219,18 @@ pub(super) fn broken(error: io::Error) -> Error {
         .retryable(None)
 }
 
+/// Returns what an error's body says when it is plain text: its first line.
+fn plain(body: &[u8], status: StatusCode) -> String {
+    let text = str::from_utf8(body).unwrap_or_default();
+    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
+        Some(line) => format!(
+            "{status}: {}",
+            line.chars().take(MAX_LINE).collect::<String>()
+        ),
+        None => status.to_string(),
+    }
+}
+
 #[derive(Deserialize)]
 struct Said {
     message: String,
@@ -230,5 +242,24 @@ const CONNECT: Duration = Duration::from_secs(15);
 /// How long a small answer may take.
 pub(super) const SMALL: Duration = Duration::from_mins(1);
 
+/// How much of a plain text error is shown, in characters.
+const MAX_LINE: usize = 200;
+
 /// The largest error that is read, in bytes.
 const MAX_ERROR: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_plain_text_is_shown_by_its_first_line() {
+        let shown = |body: &[u8]| plain(body, StatusCode::BAD_REQUEST);
+        let body = b"\n Client sent an HTTP request to an HTTPS server.\nmore";
+        let said = "400 Bad Request: Client sent an HTTP request to an HTTPS server.";
+        assert_eq!(shown(body), said);
+        assert_eq!(shown(b" \n"), "400 Bad Request");
+        assert_eq!(shown(b"\xff\xfe"), "400 Bad Request");
+        assert!(shown(&[b'x'; 9000]).len() < 300);
+    }
+}

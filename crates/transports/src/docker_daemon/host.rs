@@ -30,6 +30,9 @@ impl Host {
     /// Finds out where the engine is. Blocks.
     pub(super) fn find(options: &EngineOptions) -> Result<Self> {
         let environment = &options.environment;
+        if let Some(folder) = &options.cert_dir {
+            check_folder(folder)?;
+        }
         if let Some(host) = options.host.as_deref().filter(|host| !host.is_empty()) {
             let files = options
                 .cert_dir
@@ -119,6 +122,24 @@ impl fmt::Display for Host {
                 write!(f, "{scheme}://{address}")
             }
         }
+    }
+}
+
+/// Refuses a folder that was asked for and would be passed over.
+fn check_folder(folder: &Path) -> Result<()> {
+    let wrong = |what: &str| {
+        let message = format!("the certificate folder {} {what}", folder.display());
+        Err(Error::new(Kind::Invalid, message)
+            .hint("give --cert-dir a folder with ca.pem, and with cert.pem and key.pem if the engine asks for them"))
+    };
+    if !folder.is_dir() {
+        return wrong("is not a folder");
+    }
+    let there = |name: &str| folder.join(name).is_file();
+    match (there("cert.pem"), there("key.pem")) {
+        (true, false) => wrong("has a cert.pem without its key.pem"),
+        (false, true) => wrong("has a key.pem without its cert.pem"),
+        _ => Ok(()),
     }
 }
 
@@ -228,6 +249,24 @@ mod tests {
             }),
             ..EngineOptions::default()
         }
+    }
+
+    #[test]
+    fn a_certificate_folder_that_would_be_passed_over_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = options(&[]);
+        options.host = Some("tcp://engine".to_owned());
+        let found = |options: &EngineOptions| Host::find(options).map_err(|e| e.to_string());
+        options.cert_dir = Some(folder.path().join("missing"));
+        let told = found(&options).unwrap_err();
+        assert!(told.contains("missing is not a folder"), "{told}");
+        options.cert_dir = Some(folder.path().to_owned());
+        found(&options).unwrap();
+        fs::write(folder.path().join("cert.pem"), "").unwrap();
+        let told = found(&options).unwrap_err();
+        assert!(told.contains("without its key.pem"), "{told}");
+        fs::write(folder.path().join("key.pem"), "").unwrap();
+        found(&options).unwrap();
     }
 
     #[test]
