@@ -2,7 +2,10 @@
 
 use dhow_model::Compression;
 
-/// Returns the compression whose magic number `start` has; six bytes are enough.
+/// How many bytes tell the compression.
+pub const MAGIC: usize = 6;
+
+/// Returns the compression whose magic number `start` has; [`MAGIC`] bytes are enough.
 pub fn detect(start: &[u8]) -> Option<Compression> {
     const MAGICS: [(&[u8], Compression); 4] = [
         (&[0x1f, 0x8b, 0x08], Compression::Gzip),

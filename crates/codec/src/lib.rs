@@ -17,7 +17,7 @@ mod verify;
 /// Bytes on their way.
 pub use futures_core::stream::BoxStream;
 
-pub use detect::detect;
+pub use detect::{MAGIC, detect};
 pub use facts::Facts;
 pub use pack::pack;
 pub use packing::{PackFacts, PackFormat, Packing, PackingError, UnpackFacts};

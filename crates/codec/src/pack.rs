@@ -1,12 +1,14 @@
 //! Compression on the way.
 
 mod gzip;
+mod queue;
 mod zstd;
 
 use std::io;
 
 use dhow_model::{Algorithm, Annotations, Hasher};
 
+pub(crate) use self::queue::Queue;
 use crate::stage::{self, Input, Output, Stream};
 use crate::{Facts, PackFacts, PackFormat, Packing};
 
@@ -101,6 +103,6 @@ pub(crate) fn fill(input: &mut Input, block: &mut Vec<u8>, size: usize) -> io::R
 }
 
 /// Returns how many threads compress at once.
-pub(crate) fn threads() -> usize {
+fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

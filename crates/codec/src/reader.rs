@@ -17,10 +17,10 @@ use crate::stage::Output;
 /// # Errors
 /// When the decoder cannot be set up. Errors in the data come from reading: `InvalidData`,
 /// `InvalidInput`, `UnexpectedEof` or `Other`.
-pub fn reader<R: BufRead + Send + 'static>(
+pub fn reader<'a, R: BufRead + Send + 'a>(
     from: R,
     compression: Compression,
-) -> io::Result<Box<dyn Read + Send>> {
+) -> io::Result<Box<dyn Read + Send + 'a>> {
     Ok(match compression {
         Compression::Gzip => Box::new(Gzip::new(from)),
         Compression::Zstd => Box::new(zstd_reader(from)?),
@@ -30,22 +30,34 @@ pub fn reader<R: BufRead + Send + 'static>(
 }
 
 /// Decompresses what `from` holds into `to`.
-pub(crate) fn decompress_into<R: BufRead>(
-    from: R,
+pub(crate) fn decompress_into(
+    from: impl BufRead + Send,
     compression: Compression,
     to: &mut Output,
 ) -> io::Result<()> {
-    match compression {
-        Compression::Gzip => pour(Gzip::new(from), to),
-        Compression::Zstd => pour(zstd_reader(from)?, to),
-        Compression::Bzip2 => pour(MultiBzDecoder::new(from), to),
-        Compression::Xz => pour(xz_reader(from)?, to),
-    }
+    let mut from = reader(from, compression)?;
+    until_end(|| to.take_from(&mut from))
 }
 
-fn pour(mut from: impl Read, to: &mut Output) -> io::Result<()> {
+/// Decompresses what `from` holds, and gives it to `to` piece by piece.
+pub(crate) fn decompress(
+    from: impl BufRead + Send,
+    compression: Compression,
+    mut to: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut from = reader(from, compression)?;
+    let mut buffer = vec![0; PIECE];
+    until_end(|| {
+        let length = from.read(&mut buffer)?;
+        to(&buffer[..length])?;
+        Ok(length)
+    })
+}
+
+/// Goes on with a step until nothing comes any more.
+fn until_end(mut step: impl FnMut() -> io::Result<usize>) -> io::Result<()> {
     loop {
-        match to.take_from(&mut from) {
+        match step() {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -54,39 +66,13 @@ fn pour(mut from: impl Read, to: &mut Output) -> io::Result<()> {
     }
 }
 
-/// Decompresses what `from` holds into `to`, piece by piece.
-pub(crate) fn decompress<R: BufRead>(
-    from: R,
-    compression: Compression,
-    to: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    match compression {
-        Compression::Gzip => drain(Gzip::new(from), to),
-        Compression::Zstd => drain(zstd_reader(from)?, to),
-        Compression::Bzip2 => drain(MultiBzDecoder::new(from), to),
-        Compression::Xz => drain(xz_reader(from)?, to),
-    }
-}
-
-fn drain(mut from: impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => to(&buffer[..length])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn zstd_reader<R: BufRead>(from: R) -> io::Result<impl Read> {
+fn zstd_reader<R: BufRead>(from: R) -> io::Result<impl Read + use<R>> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(from)?;
     decoder.window_log_max(MAX_WINDOW_LOG)?;
     Ok(decoder)
 }
 
-fn xz_reader<R: BufRead>(from: R) -> io::Result<impl Read> {
+fn xz_reader<R: BufRead>(from: R) -> io::Result<impl Read + use<R>> {
     let stream =
         liblzma::stream::Stream::new_stream_decoder(MAX_XZ_MEMORY, liblzma::stream::CONCATENATED)?;
     Ok(XzDecoder::new_stream(from, stream))

@@ -6,7 +6,7 @@ use dhow_model::{Algorithm, Compression, Hasher};
 
 use crate::reader::{decompress, decompress_into};
 use crate::stage::{self, Input, Stream};
-use crate::{Facts, UnpackFacts, detect};
+use crate::{Facts, MAGIC, UnpackFacts, detect};
 
 /// Returns the content of a stream, decompressed if it is compressed, and the place where its facts
 /// appear when it has ended well.
@@ -108,6 +108,3 @@ impl Content {
         }
     }
 }
-
-/// How many bytes tell the compression.
-const MAGIC: usize = 6;

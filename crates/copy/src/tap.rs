@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use dhow_codec::MAGIC;
 use dhow_codec::VerifyError;
 use dhow_model::Compression;
 use dhow_transport::{Error, Kind};
@@ -56,7 +57,6 @@ pub(crate) fn watch(
 pub(crate) async fn compression(
     mut body: BoxStream<'static, io::Result<Bytes>>,
 ) -> (Option<Compression>, BoxStream<'static, io::Result<Bytes>>) {
-    const MAGIC: usize = 6;
     let (mut start, mut pieces) = (Vec::with_capacity(MAGIC), Vec::new());
     while start.len() < MAGIC {
         let Some(piece) = body.next().await else {

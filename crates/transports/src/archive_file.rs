@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use dhow_codec::MAGIC;
 use dhow_transport::{Error, Kind, Result};
 
 use crate::file_blob::{Part, place_is_absent};
@@ -147,9 +148,6 @@ pub(crate) fn spooled(mut from: impl Read, tmp: &Path) -> Result<File> {
     to.rewind().map_err(unwritten)?;
     Ok(to)
 }
-
-/// How many bytes tell the compression.
-const MAGIC: usize = 6;
 
 /// How much is read at once, in bytes.
 const PIECE: usize = 256 * 1024;

@@ -1,12 +1,10 @@
 //! Frames, compressed on all cores and written in order.
 
-use std::collections::VecDeque;
 use std::io::{self, Write as _};
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use dhow_model::Digest;
 
-use crate::pack::{Tally, threads};
+use crate::pack::{Queue, Tally};
 
 /// Where a frame lies, and what it holds.
 #[derive(Clone, Debug)]
@@ -33,7 +31,7 @@ struct Frame {
 pub(super) struct Frames<'a, 'b> {
     output: &'a mut Tally<'b>,
     level: i32,
-    waiting: VecDeque<Receiver<io::Result<Frame>>>,
+    queue: Queue<Frame>,
     places: Vec<Place>,
     started: usize,
 }
@@ -43,7 +41,7 @@ impl<'a, 'b> Frames<'a, 'b> {
         Self {
             output,
             level,
-            waiting: VecDeque::new(),
+            queue: Queue::new(),
             places: Vec::new(),
             started: 0,
         }
@@ -66,26 +64,20 @@ impl<'a, 'b> Frames<'a, 'b> {
     }
 
     fn start(&mut self, content: Vec<u8>, counts: bool) -> io::Result<()> {
-        self.output.took(&content);
-        let level = self.level;
-        let (done, receiver) = sync_channel(1);
-        rayon::spawn(move || {
-            // Nobody waits for a stream that was dropped.
-            drop(done.send(compress(&content, level, counts)));
-        });
-        self.waiting.push_back(receiver);
-        while self.waiting.len() > threads() + 1 {
+        while self.queue.is_full() {
             self.write()?;
         }
+        self.output.took(&content);
+        let level = self.level;
+        self.queue.start(move || compress(&content, level, counts));
         Ok(())
     }
 
-    /// Writes the first frame that waits.
-    fn write(&mut self) -> io::Result<()> {
-        let Some(first) = self.waiting.pop_front() else {
-            return Ok(());
+    /// Writes the first frame that waits; returns whether there was one.
+    fn write(&mut self) -> io::Result<bool> {
+        let Some(frame) = self.queue.next()? else {
+            return Ok(false);
         };
-        let frame = first.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
         let offset = self.output.written();
         self.output.write_all(&frame.bytes)?;
         if let Some(digest) = frame.digest {
@@ -96,16 +88,15 @@ impl<'a, 'b> Frames<'a, 'b> {
                 digest,
             });
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes what is left, and returns where all frames with content are.
     pub(super) fn finish(mut self) -> io::Result<(&'a mut Tally<'b>, Vec<Place>)> {
-        if self.waiting.is_empty() && self.output.written() == 0 {
+        while self.write()? {}
+        if self.output.written() == 0 {
             // An empty file has one frame, too.
             self.start(Vec::new(), false)?;
-        }
-        while !self.waiting.is_empty() {
             self.write()?;
         }
         Ok((self.output, self.places))

@@ -8,14 +8,12 @@
 //! cores. Header fields that tell time or place are empty.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io::{self, Write as _};
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use dhow_model::Annotations;
 use libdeflater::{CompressionLvl, Compressor};
 
-use super::{Tally, fill, threads};
+use super::{Queue, Tally, fill};
 use crate::stage::Input;
 
 /// A block on its way through a core: what was taken in, and what came out.
@@ -32,11 +30,10 @@ pub(super) fn pack(
     level: i32,
 ) -> io::Result<Annotations> {
     let mut spare: Vec<Block> = Vec::new();
-    let mut waiting: VecDeque<Receiver<io::Result<Block>>> = VecDeque::new();
-    let most = threads() + 1;
+    let mut queue = Queue::new();
     let (mut goes_on, mut any) = (true, false);
-    while goes_on || !waiting.is_empty() {
-        while goes_on && waiting.len() < most {
+    loop {
+        while goes_on && !queue.is_full() {
             let mut block = spare.pop().unwrap_or_else(Block::empty);
             block.content.clear();
             goes_on = fill(input, &mut block.content, BLOCK)?;
@@ -46,26 +43,14 @@ pub(super) fn pack(
             }
             any = true;
             output.took(&block.content);
-            waiting.push_back(start(block, level));
+            queue.start(move || block.compress(level).map(|()| block));
         }
-        if let Some(first) = waiting.pop_front() {
-            let block = first.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
-            output.write_all(&block.member[..block.length])?;
-            spare.push(block);
-        }
+        let Some(block) = queue.next()? else {
+            return Ok(Annotations::new());
+        };
+        output.write_all(&block.member[..block.length])?;
+        spare.push(block);
     }
-    Ok(Annotations::new())
-}
-
-/// Gives a block to the next core that is free.
-fn start(mut block: Block, level: i32) -> Receiver<io::Result<Block>> {
-    let (done, receiver) = sync_channel(1);
-    rayon::spawn(move || {
-        let result = block.compress(level).map(|()| block);
-        // Nobody waits for a stream that was dropped.
-        drop(done.send(result));
-    });
-    receiver
 }
 
 impl Block {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dhow_codec::MAGIC;
 use dhow_model::{Compression, Digest, ImageConfig};
 use dhow_transport::{Error, Kind, Result};
 
@@ -155,8 +156,8 @@ impl Opened {
             Error::new(Kind::Invalid, format!("the layer `{shown}` cannot be read"))
                 .caused_by(error)
         };
-        let mut start = [0; 6];
-        let room = usize::try_from(part.size).unwrap_or(6).min(6);
+        let mut start = [0; MAGIC];
+        let room = usize::try_from(part.size).unwrap_or(MAGIC).min(MAGIC);
         let start = &mut start[..room];
         self.archive
             .file

@@ -66,7 +66,9 @@ impl LayerFile {
 fn compression(file: &mut File) -> io::Result<Option<Compression>> {
     let mut start = Vec::new();
     file.rewind()?;
-    Read::by_ref(file).take(6).read_to_end(&mut start)?;
+    Read::by_ref(file)
+        .take(dhow_codec::MAGIC as u64)
+        .read_to_end(&mut start)?;
     file.rewind()?;
     Ok(dhow_codec::detect(&start))
 }
