@@ -4,10 +4,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::image::{Converted, DockerDescriptor, DockerDocument};
-use super::{ConvertError, edit};
+use super::ConvertError;
+use super::image::{Converted, docker2_manifest};
 use crate::manifest::{Docker1History, Docker1Manifest};
-use crate::{Descriptor, Digest, ManifestError, ManifestKind, MediaType, json};
+use crate::{Descriptor, Digest, ManifestError, MediaType, json};
 
 /// A layer of a schema 1 image: what it is at the destination, and the digest of its content.
 pub type Docker1Layer = (Descriptor, Digest);
@@ -38,14 +38,8 @@ pub fn from_docker1(
     let config = config(top, &image.history, &diff_ids)?;
     let descriptor = Descriptor::of(MediaType::DOCKER2_CONFIG, &config);
     let layers = layers.iter().flatten().map(|(layer, _)| layer);
-    let document = DockerDocument {
-        schema_version: 2,
-        media_type: MediaType::DOCKER2_MANIFEST,
-        config: DockerDescriptor::of(&descriptor),
-        layers: layers.map(DockerDescriptor::of).collect(),
-    };
     Ok(Converted {
-        manifest: edit::manifest(&document, ManifestKind::Docker2Manifest)?,
+        manifest: docker2_manifest(&descriptor, layers)?,
         config: Some(config.into()),
     })
 }
@@ -72,10 +66,8 @@ fn config(
     );
     fields.insert("history".to_owned(), value(&steps)?);
     // Go writes the keys of a map sorted; what is inside them keeps its order.
-    let mut sorted: Vec<(String, Value)> = fields.into_iter().collect();
-    sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let sorted: Map<String, Value> = sorted.into_iter().collect();
-    json::to_vec(&sorted).map_err(|source| malformed(source).into())
+    fields.sort_keys();
+    json::to_vec(&fields).map_err(|source| malformed(source).into())
 }
 
 /// A step as schema 2 remembers it, in Go's order.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::layer::layer_type;
 use super::{ConvertError, edit};
 use crate::{
-    Annotations, Descriptor, Digest, ImageConfig, ImageManifest, ManifestKind, MediaType,
-    RawManifest,
+    Annotations, Descriptor, Digest, ImageConfig, ImageManifest, ManifestError, ManifestKind,
+    MediaType, RawManifest,
 };
 
 /// What a conversion gives.
@@ -154,17 +154,28 @@ fn to_docker(image: &ImageManifest, layers: &[Descriptor]) -> Result<Converted, 
         media_type: MediaType::DOCKER2_CONFIG,
         ..image.config.clone()
     };
+    // The config's bytes serve both families; only its type has another name.
+    Ok(Converted {
+        manifest: docker2_manifest(&config, layers)?,
+        config: None,
+    })
+}
+
+/// Returns a Docker schema 2 manifest, as containers/image writes it.
+///
+/// # Errors
+/// When the manifest is larger than any may be.
+pub fn docker2_manifest<'a>(
+    config: &'a Descriptor,
+    layers: impl IntoIterator<Item = &'a Descriptor>,
+) -> Result<RawManifest, ManifestError> {
     let document = DockerDocument {
         schema_version: 2,
         media_type: MediaType::DOCKER2_MANIFEST,
-        config: DockerDescriptor::of(&config),
-        layers: layers.iter().map(DockerDescriptor::of).collect(),
+        config: DockerDescriptor::of(config),
+        layers: layers.into_iter().map(DockerDescriptor::of).collect(),
     };
-    // The config's bytes serve both families; only its type has another name.
-    Ok(Converted {
-        manifest: edit::manifest(&document, ManifestKind::Docker2Manifest)?,
-        config: None,
-    })
+    edit::manifest(&document, ManifestKind::Docker2Manifest)
 }
 
 /// Returns the descriptor as Go writes it, where a map's keys are sorted.
@@ -190,11 +201,11 @@ struct OciDocument {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct DockerDocument<'a> {
-    pub(super) schema_version: u8,
-    pub(super) media_type: MediaType,
-    pub(super) config: DockerDescriptor<'a>,
-    pub(super) layers: Vec<DockerDescriptor<'a>>,
+struct DockerDocument<'a> {
+    schema_version: u8,
+    media_type: MediaType,
+    config: DockerDescriptor<'a>,
+    layers: Vec<DockerDescriptor<'a>>,
 }
 
 /// The fields that a Docker descriptor has, in the order in which containers/image writes them.

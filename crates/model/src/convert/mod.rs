@@ -13,7 +13,7 @@ mod layer;
 mod to_docker1;
 
 pub use from_docker1::{Docker1Layer, from_docker1};
-pub use image::{Converted, check, image};
+pub use image::{Converted, check, docker2_manifest, image};
 pub use index::index;
 pub use to_docker1::{Docker1Payload, empty_layer, to_docker1};
 

@@ -119,10 +119,8 @@ fn top(config: &[u8], id: &str, parent: &str, empty: bool) -> Result<Vec<u8>, Co
     if empty {
         fields.insert("throwaway".to_owned(), json!(true));
     }
-    let mut sorted: Vec<(String, Value)> = fields.into_iter().collect();
-    sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let sorted: Map<String, Value> = sorted.into_iter().collect();
-    json::to_vec(&sorted).map_err(malformed)
+    fields.sort_keys();
+    json::to_vec(&fields).map_err(malformed)
 }
 
 /// Returns the id of a step as Docker makes it.

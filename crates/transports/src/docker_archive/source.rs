@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dhow_model::{Descriptor, Digest, ImageManifest, MediaType, RawManifest, json};
+use dhow_model::{Descriptor, Digest, ImageManifest, MediaType, RawManifest, convert};
 use dhow_transport::{Blob, ByteRange, Error, Kind, Location, Result, Source, SourceCaps};
 use futures_util::{StreamExt as _, future, stream};
-use serde::Serialize;
 
 use super::items::Item;
 use super::opened::{Found, Layer, Opened};
@@ -49,44 +48,14 @@ impl ImageSource {
 
 /// Makes the manifest of an image, as skopeo makes it.
 fn manifest(config: &[u8], layers: &[Layer]) -> Result<RawManifest> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Document {
-        schema_version: u8,
-        media_type: MediaType,
-        config: Part,
-        layers: Vec<Part>,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Part {
-        media_type: MediaType,
-        size: u64,
-        digest: Digest,
-    }
-    let document = Document {
-        schema_version: 2,
-        media_type: MediaType::DOCKER2_MANIFEST,
-        config: Part {
-            media_type: MediaType::DOCKER2_CONFIG,
-            size: config.len() as u64,
-            digest: Digest::sha256(config),
-        },
-        layers: layers
-            .iter()
-            .map(|layer| Part {
-                // COMPAT(skopeo): layers are uncompressed, and called compressed, so that the
-                // digest that `inspect` shows is the same (image/docker/internal/tarfile/src.go).
-                // What they really are is told by `held_layers`.
-                media_type: MediaType::DOCKER2_LAYER_GZIP,
-                size: layer.size,
-                digest: layer.diff_id,
-            })
-            .collect(),
-    };
-    let bytes = json::to_vec(&document)
-        .map_err(|error| Error::new(Kind::Bug, "no manifest can be made").caused_by(error))?;
-    RawManifest::new(bytes.into(), None).map_err(manifest_error)
+    let config = Descriptor::of(MediaType::DOCKER2_CONFIG, config);
+    // COMPAT(skopeo): layers are uncompressed, and called compressed, so that the digest that
+    // `inspect` shows is the same (image/docker/internal/tarfile/src.go). What they really are is
+    // told by `held_layers`.
+    let called =
+        |layer: &Layer| Descriptor::new(MediaType::DOCKER2_LAYER_GZIP, layer.diff_id, layer.size);
+    let layers: Vec<Descriptor> = layers.iter().map(called).collect();
+    convert::docker2_manifest(&config, &layers).map_err(manifest_error)
 }
 
 #[async_trait]
