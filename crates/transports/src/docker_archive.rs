@@ -13,6 +13,7 @@ mod opened;
 mod sink;
 mod source;
 mod spool;
+mod there;
 
 use std::fmt;
 use std::path::PathBuf;

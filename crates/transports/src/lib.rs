@@ -1,6 +1,7 @@
 //! The transports, one module each, and the table of them.
 
 mod archive_file;
+mod archive_target;
 pub mod dir;
 pub mod docker;
 pub mod docker_archive;

@@ -142,11 +142,6 @@ impl Members {
         }
     }
 
-    /// Returns whether a link leads to a file, or the other way round.
-    pub(crate) fn leads(&self, one: &str, other: &str) -> bool {
-        self.target(one) == Some(other) || self.target(other) == Some(one)
-    }
-
     /// Returns the names of all members.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

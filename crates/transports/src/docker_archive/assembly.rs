@@ -98,15 +98,10 @@ impl Assembly {
 
     /// Takes note of a layer that is not written, because it is there already. Blocks.
     pub(crate) fn leave_out(&self, slot: Slot, digest: Digest, size: u64) -> Result<()> {
-        {
-            let mut state = self.state();
-            if let Slot::Layer { index } = slot {
-                state.order.retain(|waits| *waits != index);
-            }
-            let place = Place::Elsewhere;
-            state.stored.entry(digest).or_insert(Stored { size, place });
-        }
-        self.advance()
+        let place = Place::Elsewhere;
+        let stored = Stored { size, place };
+        self.state().stored.entry(digest).or_insert(stored);
+        self.skip(slot)
     }
 
     /// Takes note of a layer that needs no place of its own. Blocks.

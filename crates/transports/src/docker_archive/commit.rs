@@ -18,6 +18,8 @@ use super::opened::{MANIFEST, Opened};
 use super::spool::unwritten;
 use crate::file_blob::Part;
 use crate::manifest_error;
+use crate::members::Members;
+use crate::tar_entry::copy_bytes;
 
 /// An image that is to be in the archive.
 pub(crate) struct Image<'a> {
@@ -120,14 +122,7 @@ fn config(assembly: &Assembly, digest: &Digest, before: Option<&Before>) -> Resu
 /// Returns the digest of a part of a file. Blocks.
 pub(super) fn digest_of(file: &File, part: Part, algorithm: Algorithm) -> std::io::Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
-    let mut piece = vec![0; PIECE];
-    let (mut offset, end) = (part.offset, part.offset + part.size);
-    while offset < end {
-        let room = usize::try_from(end - offset).unwrap_or(PIECE).min(PIECE);
-        file.read_exact_at(&mut piece[..room], offset)?;
-        hasher.update(&piece[..room]);
-        offset += room as u64;
-    }
+    copy_bytes(file, part, &mut hasher)?;
     Ok(hasher.finish())
 }
 
@@ -244,24 +239,18 @@ fn keep(
     written: &HashSet<String>,
 ) -> std::io::Result<()> {
     let members = &before.archive.members;
-    let used = |item: &Item, name: &str| {
-        let files = item.layers.iter().chain([&item.config]);
-        files
-            .into_iter()
-            .any(|file| file == name || members.leads(name, file))
-    };
     let mut names: Vec<&str> = members.names().collect();
     names.sort_unstable();
     let gone = before.items.iter().filter(|item| {
         let stays = |kept: &Item| kept.config == item.config && kept.layers == item.layers;
         !items.iter().any(stays)
     });
-    let gone: Vec<&Item> = gone.collect();
+    let dropped = Used::by(gone, members);
+    let needed = Used::by(items.iter().chain([new]), members);
     for name in names {
         let listed = matches!(name, MANIFEST | REPOSITORIES | "index.json" | "oci-layout");
-        let needed = items.iter().chain([new]).any(|item| used(item, name));
-        let dropped = !needed && gone.iter().any(|item| used(item, name));
-        if listed || dropped || written.contains(name) {
+        let goes = dropped.has(name) && !needed.has(name);
+        if listed || goes || written.contains(name) {
             continue;
         }
         match (members.target(name), members.file(name)) {
@@ -274,6 +263,35 @@ fn keep(
         }
     }
     Ok(())
+}
+
+/// The members that some images use: their files, and links that lead to or from them.
+struct Used<'a> {
+    members: &'a Members,
+    files: HashSet<&'a str>,
+    behind: HashSet<&'a str>,
+}
+
+impl<'a> Used<'a> {
+    fn by(items: impl Iterator<Item = &'a Item>, members: &'a Members) -> Self {
+        let files = items.flat_map(|item| item.layers.iter().chain([&item.config]));
+        let files: HashSet<&str> = files.map(String::as_str).collect();
+        Self {
+            behind: files
+                .iter()
+                .filter_map(|name| members.target(name))
+                .collect(),
+            members,
+            files,
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let target = self.members.target(name);
+        self.files.contains(name)
+            || self.behind.contains(name)
+            || target.is_some_and(|target| self.files.contains(target))
+    }
 }
 
 /// Returns what `repositories` says of the images that stay.
@@ -295,9 +313,6 @@ fn kept_repositories(
     kept.retain(|_, tags| !tags.is_empty());
     kept
 }
-
-/// How much is hashed at once, in bytes.
-const PIECE: usize = 256 * 1024;
 
 const REPOSITORIES: &str = "repositories";
 

@@ -1,16 +1,10 @@
 //! Writing an image into an archive. The new archive is made aside and put in the old one's place at
 //! the end; a pipe gets it as a stream.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io;
 use std::num::NonZeroU16;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use dhow_layout::Lock;
 use dhow_model::{Digest, ManifestKind, RawManifest, Reference};
 use dhow_transport::{
     Blob, BlobWant, Coming, Error, How, Kind, LayerForm, Location, Placed, Result, ReuseScope,
@@ -21,8 +15,9 @@ use tempfile::NamedTempFile;
 use super::ArchiveLocation;
 use super::assembly::{Assembly, Tail};
 use super::commit::{self, Image};
-use super::opened::Opened;
-use crate::file_blob::{blocking, layout_error};
+use super::there::There;
+use crate::archive_target::ArchiveTarget;
+use crate::file_blob::blocking;
 use crate::path_scopes;
 
 /// An archive, opened for writing.
@@ -50,15 +45,6 @@ enum Before {
     NotAsked,
     Nothing,
     There(Arc<There>),
-}
-
-/// The archive that was there, and what was found in it.
-#[derive(Debug)]
-struct There {
-    opened: Arc<Opened>,
-    identity: (u64, u64, u64, i64, i64),
-    /// Members that were asked for and have the digest that their images claim.
-    found: Mutex<HashMap<Digest, Option<(String, u64)>>>,
 }
 
 impl ArchiveSink {
@@ -229,14 +215,12 @@ fn publish(
     before: Option<Arc<There>>,
     file: &mut Option<NamedTempFile>,
 ) -> Result<()> {
-    let path = path_scopes::resolve(&location.path);
-    let folder = folder_of(&path);
-    let written = |error| Error::file("write", &path, error);
-    let _lock = Lock::exclusive(&folder).map_err(layout_error)?;
+    let target = ArchiveTarget::of(&location.path);
+    let _lock = target.lock()?;
     // Others may have added to it since it was looked at.
     let now = There::open(location)?;
     let now = match (before, now) {
-        (Some(before), Some(now)) if before.identity == now.identity => Some(before),
+        (Some(before), Some(now)) if before.is_same(&now) => Some(before),
         (before, Some(now)) => {
             let looked_for = before.map(|before| before.looked_for()).unwrap_or_default();
             for digest in &looked_for {
@@ -246,135 +230,31 @@ fn publish(
         }
         (_, None) => None,
     };
-    let before = now.map(|there| commit::Before {
-        opened: Arc::clone(&there.opened),
-        kept: there.kept(),
-    });
+    let before = now.map(|there| there.kept());
     commit::finish_with(assembly, image, before.as_ref())?;
     let Some(made) = file.take() else {
         return Err(Error::new(Kind::Bug, "the archive was written twice"));
     };
-    made.as_file().sync_all().map_err(written)?;
-    made.persist(&path).map_err(|error| written(error.error))?;
-    File::open(&folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(written)
+    target.publish(made)
 }
 
 impl Target {
     /// Opens the place where the archive is made. Blocks.
     fn open(location: &ArchiveLocation) -> Result<Self> {
-        let path = path_scopes::resolve(&location.path);
-        let written = |error| Error::file("write", &path, error);
-        if path.metadata().is_ok_and(|found| !found.is_file()) {
-            let pipe = fs::OpenOptions::new().write(true).open(&path);
-            let tail = Tail::Stream(Box::new(pipe.map_err(written)?));
+        let target = ArchiveTarget::of(&location.path);
+        if let Some(pipe) = target.pipe()? {
             return Ok(Self {
-                assembly: Assembly::new(tail, location.tmp.clone()),
+                assembly: Assembly::new(Tail::Stream(Box::new(pipe)), location.tmp.clone()),
                 file: Arc::default(),
             });
         }
-        let folder = folder_of(&path);
-        let made = tempfile::Builder::new()
-            .prefix(".docker-archive-")
-            .permissions(fs::Permissions::from_mode(0o644))
-            .tempfile_in(&folder)
-            .map_err(|error| Error::file("write into", &folder, error))?;
-        let file = made.as_file().try_clone().map_err(written)?;
+        let made = target.made(".docker-archive-")?;
+        let file = made.as_file().try_clone();
+        let file = file.map_err(|error| target.unwritten(error))?;
         Ok(Self {
-            assembly: Assembly::new(Tail::File { file, offset: 0 }, folder),
+            assembly: Assembly::new(Tail::File { file, offset: 0 }, target.folder),
             file: Arc::new(Mutex::new(Some(made))),
         })
-    }
-}
-
-impl There {
-    /// Opens the archive that is there, if there is one that can be added to. Blocks.
-    fn open(location: &ArchiveLocation) -> Result<Option<Arc<Self>>> {
-        let shown = location.path.display();
-        let found = match location.path.metadata() {
-            Ok(found) if found.is_dir() => {
-                let message = format!("`{shown}` is a directory");
-                return Err(Error::new(Kind::Exists, message).hint("name a file"));
-            }
-            Ok(found) if found.is_file() && found.len() > 0 => found,
-            // An empty file is one that somebody has reserved; a pipe holds nothing.
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::file("open", &location.path, error)),
-        };
-        let opened = location.open().map_err(|error| match error.kind() {
-            Kind::Invalid => Error::new(
-                Kind::Exists,
-                format!("`{shown}` is there and is no Docker archive: {error}"),
-            )
-            .hint("name another file, or remove this one"),
-            _ => error,
-        })?;
-        if opened.archive.compressed {
-            let message = format!("`{shown}` is compressed, so that nothing can be added to it");
-            return Err(Error::unsupported(message).hint("decompress it first"));
-        }
-        let identity = (
-            found.dev(),
-            found.ino(),
-            found.len(),
-            found.mtime(),
-            found.mtime_nsec(),
-        );
-        Ok(Some(Arc::new(Self {
-            opened: Arc::new(opened),
-            identity,
-            found: Mutex::default(),
-        })))
-    }
-
-    /// Returns the size of a config or an uncompressed layer that is in the archive and has this
-    /// digest. What an image says of itself is not believed: the content is read. Blocks.
-    fn size_of(&self, digest: &Digest) -> Option<u64> {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let member = found.entry(*digest).or_insert_with(|| self.search(digest));
-        member.as_ref().map(|(_, size)| *size)
-    }
-
-    fn search(&self, digest: &Digest) -> Option<(String, u64)> {
-        let archive = &self.opened.archive;
-        let mut names = Vec::new();
-        for item in &self.opened.items {
-            let config = archive.read(&item.config, dhow_model::ImageConfig::MAX_SIZE as u64);
-            let Ok(config) = config else { continue };
-            if digest.matches(&config) {
-                return Some((item.config.clone(), config.len() as u64));
-            }
-            let parsed = dhow_model::ImageConfig::parse(&config).ok();
-            let diff_ids = parsed
-                .map(|config| config.rootfs.diff_ids)
-                .unwrap_or_default();
-            let layers = item.layers.iter().zip(diff_ids);
-            names.extend(
-                layers
-                    .filter(|(_, of)| of == digest)
-                    .map(|(name, _)| name.clone()),
-            );
-        }
-        names.into_iter().find_map(|name| {
-            let part = archive.members.file(&name)?;
-            let actual = commit::digest_of(&archive.file, part, digest.algorithm()).ok()?;
-            (actual == *digest).then_some((name, part.size))
-        })
-    }
-
-    fn looked_for(&self) -> Vec<Digest> {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.keys().copied().collect()
-    }
-
-    fn kept(&self) -> HashMap<Digest, String> {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let members = found.iter();
-        members
-            .filter_map(|(digest, member)| Some((*digest, member.as_ref()?.0.clone())))
-            .collect()
     }
 }
 
@@ -386,10 +266,6 @@ fn rejected(kind: ManifestKind) -> Error {
             kind.media_type()
         ),
     )
-}
-
-fn folder_of(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Layers that are taken at once: one is written, the others wait beside.

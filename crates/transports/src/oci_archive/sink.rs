@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use dhow_layout::{Layout, LayoutIndex, Lock};
+use dhow_layout::{Layout, LayoutIndex};
 use dhow_model::{Algorithm, Descriptor, Digest, ManifestKind, RawManifest};
 use dhow_transport::{
     Blob, BlobWant, Error, How, Kind, LayerForm, Location, Placed, Result, ReuseScope, Sink,
@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use super::opened::{Opened, blob_name};
 use super::{ArchiveLocation, CONCURRENCY};
+use crate::archive_target::{self, ArchiveTarget};
 use crate::file_blob::{self, Part, blocking, layout_error};
 use crate::path_scopes;
 use crate::tar_entry::{END, copy, header, padding};
@@ -103,9 +104,9 @@ impl State {
         if let Some(aside) = &self.aside {
             return Ok(Layout::new(aside.path()));
         }
-        let folder = folder_of(location);
+        let folder = ArchiveTarget::of(&location.path).folder;
         let made = tempfile::Builder::new()
-            .prefix(".oci-archive-")
+            .prefix(PREFIX)
             .tempdir_in(&folder)
             .map_err(|error| Error::file("write into", &folder, error))?;
         let layout = Layout::new(made.path());
@@ -221,64 +222,28 @@ impl Sink for ArchiveSink {
 
 /// Returns the archive that is there, if it can be added to.
 fn present(location: &ArchiveLocation) -> Result<Option<Arc<Opened>>> {
-    match location.path.metadata() {
-        Ok(found) if found.is_file() && found.len() > 0 => {}
-        // An empty file is one that somebody has reserved; a pipe holds nothing.
-        Ok(found) if !found.is_dir() => return Ok(None),
-        Ok(_) => {
-            let message = format!("`{}` is a directory", location.path.display());
-            return Err(Error::new(Kind::Exists, message).hint("name a file"));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::file("open", &location.path, error)),
-    }
-    let opened = location.open().map_err(|error| {
-        let shown = location.path.display();
-        match error.kind() {
-            Kind::Invalid => Error::new(
-                Kind::Exists,
-                format!("`{shown}` is there and is no OCI archive: {error}"),
-            )
-            .hint("name another file, or remove this one"),
-            _ => error,
-        }
+    let open = || location.open();
+    let found = archive_target::present(&location.path, "OCI archive", open, |opened| {
+        &opened.archive
     })?;
-    if opened.archive.compressed {
-        let shown = location.path.display();
-        let message = format!("`{shown}` is compressed, so that nothing can be added to it");
-        return Err(Error::unsupported(message).hint("decompress it first"));
-    }
-    Ok(Some(Arc::new(opened)))
+    Ok(found.map(|(opened, _)| Arc::new(opened)))
 }
 
 /// Writes the new archive and puts it in the old one's place. Nobody else changes it meanwhile.
 fn commit(location: &ArchiveLocation, aside: &Layout, entry: &Descriptor) -> Result<()> {
-    let path = path_scopes::resolve(&location.path);
-    let written = |error| Error::file("write", &path, error);
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
-        let mut pipe = fs::OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .map_err(written)?;
+    let target = ArchiveTarget::of(&location.path);
+    let unwritten = |error| target.unwritten(error);
+    if let Some(mut pipe) = target.pipe()? {
         let members = members(None, aside, entry, location)?;
-        return write(&mut pipe, &members).map_err(written);
+        return write(&mut pipe, &members).map_err(unwritten);
     }
-    let folder = folder_of(location);
-    let _lock = Lock::exclusive(&folder).map_err(layout_error)?;
+    let _lock = target.lock()?;
     // Others may have added to it since it was looked at.
     let before = present(location)?;
     let members = members(before, aside, entry, location)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".oci-archive-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(&folder)
-        .map_err(written)?;
-    write(file.as_file_mut(), &members).map_err(written)?;
-    file.as_file().sync_all().map_err(written)?;
-    file.persist(&path).map_err(|error| written(error.error))?;
-    File::open(&folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(written)
+    let mut made = target.made(PREFIX)?;
+    write(made.as_file_mut(), &members).map_err(unwritten)?;
+    target.publish(made)
 }
 
 /// Returns everything that the new archive has, by name.
@@ -366,10 +331,5 @@ fn write(to: &mut File, members: &BTreeMap<String, Content>) -> io::Result<()> {
     to.write_all(&END)
 }
 
-fn folder_of(location: &ArchiveLocation) -> PathBuf {
-    let path = path_scopes::resolve(&location.path);
-    match path.parent() {
-        Some(folder) => folder.to_owned(),
-        None => Path::new("/").to_owned(),
-    }
-}
+/// How the names of what lies beside the archive for a while begin.
+const PREFIX: &str = ".oci-archive-";
