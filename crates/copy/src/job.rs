@@ -35,16 +35,8 @@ pub struct Options {
     pub preserve_digests: bool,
     /// The format of the copied manifests; `None` keeps what the destination takes.
     pub format: Option<Format>,
-    /// In which form layers are wanted, in place of what the destination says of itself.
-    pub layers: Option<LayerForm>,
-    /// The compression wanted where layers are compressed; `None`: gzip for layers that are not
-    /// compressed yet, and the others as they are.
-    pub packing: Option<Packing>,
-    /// Take no blob that the destination has in another compression.
-    pub force_packing: bool,
-    /// Find out the digest of what is compressed on the way before it is sent, so that it need not
-    /// be sent when it is there.
-    pub precompute_digests: bool,
+    /// How layers are to arrive.
+    pub layers: LayerOptions,
     /// Where big temporary files go.
     pub tmp: PathBuf,
     /// What is known of blobs from earlier copies.
@@ -61,6 +53,21 @@ pub struct Options {
     pub mount_from: Vec<Reference>,
 }
 
+/// How layers are to arrive. By default as the destination wants them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerOptions {
+    /// In which form they are wanted, in place of what the destination says of itself.
+    pub form: Option<LayerForm>,
+    /// The compression wanted where layers are compressed; `None`: gzip for layers that are not
+    /// compressed yet, and the others as they are.
+    pub packing: Option<Packing>,
+    /// Take no blob that the destination has in another compression.
+    pub force_packing: bool,
+    /// Find out the digest of what is compressed on the way before it is sent, so that it need not
+    /// be sent when it is there.
+    pub precompute_digests: bool,
+}
+
 impl Default for Options {
     /// Returns options that change nothing that need not change, for Linux on AMD64.
     fn default() -> Self {
@@ -70,10 +77,7 @@ impl Default for Options {
             strip_removed_platforms: false,
             preserve_digests: false,
             format: None,
-            layers: None,
-            packing: None,
-            force_packing: false,
-            precompute_digests: false,
+            layers: LayerOptions::default(),
             tmp: PathBuf::from("/var/tmp"),
             cache: BlobCache::off(),
             dry_run: false,

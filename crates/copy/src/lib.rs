@@ -29,6 +29,6 @@ pub use dhow_codec::{PackFormat, Packing, PackingError};
 pub use engine::Engine;
 pub use error::{Error, PlanError, Side};
 pub use events::{Event, Progress};
-pub use job::{Format, Job, Options, Select};
+pub use job::{Format, Job, LayerOptions, Options, Select};
 pub use report::{PlanSummary, PlannedBlob, PlannedManifest, Report, Tally};
 pub use survey::read_config;

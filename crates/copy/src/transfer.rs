@@ -112,7 +112,7 @@ impl Context {
             source_name: in_registry(&*job.source).cloned(),
             destination_name: in_registry(&*job.destination).cloned(),
             cache: options.cache.clone(),
-            precompute_digests: options.precompute_digests,
+            precompute_digests: options.layers.precompute_digests,
             tmp: options.tmp.clone(),
         }
     }

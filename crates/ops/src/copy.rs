@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dhow_copy::{Format, Job, Options, Packing, Progress, Report, Select};
-use dhow_transport::LayerForm;
+use dhow_copy::{Format, Job, LayerOptions, Options, Progress, Report, Select};
 
 use crate::{Error, ImageName, RetryOptions, Session};
 
@@ -31,15 +30,8 @@ pub struct CopyOptions {
     pub preserve_digests: bool,
     /// The format of the copied manifests; `None` keeps what the destination takes.
     pub format: Option<Format>,
-    /// In which form layers are wanted, in place of what the destination says of itself.
-    pub layers: Option<LayerForm>,
-    /// The compression wanted where layers are compressed; `None`: gzip for layers that are not
-    /// compressed yet, and the others as they are.
-    pub packing: Option<Packing>,
-    /// Take no blob that the destination has in another compression.
-    pub force_packing: bool,
-    /// Find out the digest of what is compressed before it is sent.
-    pub precompute_digests: bool,
+    /// How layers are to arrive.
+    pub layers: LayerOptions,
     /// Make a plan and report it; change nothing.
     pub dry_run: bool,
     /// The most blobs in flight at once.
@@ -55,10 +47,7 @@ impl Default for CopyOptions {
             strip_removed_platforms: false,
             preserve_digests: false,
             format: None,
-            layers: None,
-            packing: None,
-            force_packing: false,
-            precompute_digests: false,
+            layers: LayerOptions::default(),
             dry_run: false,
             parallel: DEFAULT_PARALLEL,
             retry: RetryOptions::default(),
@@ -94,9 +83,6 @@ pub async fn copy(
             preserve_digests: options.preserve_digests,
             format: options.format,
             layers: options.layers,
-            packing: options.packing,
-            force_packing: options.force_packing,
-            precompute_digests: options.precompute_digests,
             tmp: session.tmp.clone(),
             cache: session.blob_cache.clone(),
             dry_run: options.dry_run,

@@ -22,7 +22,8 @@ mod session;
 pub use copy::{CopyOptions, CopyReport, CopyRequest, copy};
 pub use delete::{DeleteRequest, delete};
 pub use dhow_copy::{
-    Event, Format, PackFormat, Packing, PackingError, PlanSummary, Progress, Report, Select, Tally,
+    Event, Format, LayerOptions, PackFormat, Packing, PackingError, PlanSummary, Progress, Report,
+    Select, Tally,
 };
 pub use dhow_transport::LayerForm;
 pub use doctor::{DoctorReport, DoctorRequest, Finding, Level, doctor};

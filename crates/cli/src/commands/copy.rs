@@ -76,7 +76,7 @@ impl Args {
             .destination_endpoint
             .image(&self.destination, Some(&self.shared))?;
         destination.endpoint.additional_tags = self.additional_tags()?;
-        let layers = self.layers.wish(&self.destination)?;
+        let layers = self.layers.options(&self.destination)?;
         let request = CopyRequest {
             source: self
                 .source_endpoint
@@ -87,10 +87,7 @@ impl Args {
                 strip_removed_platforms: self.strip_removed_platforms,
                 preserve_digests: self.preserve_digests,
                 format: self.format()?,
-                layers: layers.form,
-                packing: layers.packing,
-                force_packing: layers.force,
-                precompute_digests: layers.precompute,
+                layers,
                 dry_run: self.dry_run,
                 parallel: NonZeroUsize::new(self.image_parallel_copies)
                     .unwrap_or(CopyOptions::default().parallel),

@@ -1,7 +1,7 @@
 //! In which form layers arrive: the flags of `copy` for the destination's compression.
 
 use clap::Args;
-use dhow_ops::{LayerForm, PackFormat, Packing};
+use dhow_ops::{LayerForm, LayerOptions, PackFormat, Packing};
 
 use super::parse_bool;
 use crate::failure::Failure;
@@ -33,18 +33,9 @@ pub(crate) struct LayerArgs {
     dest_oci_accept_uncompressed_layers: bool,
 }
 
-/// What the flags ask for.
-#[derive(Clone, Debug)]
-pub(crate) struct LayerWish {
-    pub(crate) form: Option<LayerForm>,
-    pub(crate) packing: Option<Packing>,
-    pub(crate) force: bool,
-    pub(crate) precompute: bool,
-}
-
 impl LayerArgs {
     /// Returns what is asked for at a destination of this name.
-    pub(crate) fn wish(&self, destination: &str) -> Result<LayerWish, Failure> {
+    pub(crate) fn options(&self, destination: &str) -> Result<LayerOptions, Failure> {
         let transport = destination.split_once(':').map_or("", |(name, _)| name);
         if self.dest_compress && self.dest_decompress {
             return Err(Failure::usage(
@@ -58,11 +49,11 @@ impl LayerArgs {
                 "cannot use --dest-force-compress-format without --dest-compress-format",
             ));
         }
-        Ok(LayerWish {
+        Ok(LayerOptions {
             form,
             packing,
-            force: self.dest_force_compress_format,
-            precompute: self.dest_precompute_digests,
+            force_packing: self.dest_force_compress_format,
+            precompute_digests: self.dest_precompute_digests,
         })
     }
 

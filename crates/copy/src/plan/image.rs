@@ -22,8 +22,15 @@ impl Terms<'_> {
         if let Some(blob) = image.blobs().chain(held).find(endless) {
             return Err(PlanError::NoSize(blob.digest).into());
         }
-        let (kind, fallbacks) = self.image_kind(image, held)?;
+        let mut kinds = self.image_kinds(image)?.into_iter();
+        let kind = kinds.next().ok_or(PlanError::NotAccepted(image.kind))?;
         let steps = self.steps(image, held, kind);
+        check(image, held, &steps, kind)?;
+        // A manifest that is refused must not mean that a blob moves again.
+        let fallbacks = kinds
+            .filter(|other| self.frozen().is_none() && self.steps(image, held, *other) == steps)
+            .filter(|other| check(image, held, &steps, *other).is_ok())
+            .collect();
         let mut layers = Vec::with_capacity(held.len());
         for (index, (layer, step)) in held.iter().zip(&steps).enumerate() {
             layers.push(match step {
@@ -70,13 +77,9 @@ impl Terms<'_> {
         held.iter().map(step).collect()
     }
 
-    /// Chooses the kind of an image: what was asked for, else what it is, else what the
-    /// destination takes; and the kinds to try when that is refused.
-    fn image_kind(
-        &self,
-        image: &ImageManifest,
-        held: &[Descriptor],
-    ) -> Result<(ManifestKind, Vec<ManifestKind>), Error> {
+    /// Returns the kinds that the image may have, the first to try first: what was asked for, else
+    /// what it is, else what the destination takes.
+    fn image_kinds(&self, image: &ImageManifest) -> Result<Vec<ManifestKind>, Error> {
         let mut kinds = match self.options.format {
             Some(format) => {
                 let wanted = format.image();
@@ -101,16 +104,7 @@ impl Terms<'_> {
                 .into());
             }
         }
-        let mut kinds = kinds.into_iter();
-        let kind = kinds.next().ok_or(PlanError::NotAccepted(image.kind))?;
-        self.check(image, held, kind)?;
-        let steps = self.steps(image, held, kind);
-        // A manifest that is refused must not mean that a blob moves again.
-        let fallbacks = kinds
-            .filter(|other| self.frozen().is_none() && self.steps(image, held, *other) == steps)
-            .filter(|other| self.check(image, held, *other).is_ok())
-            .collect();
-        Ok((kind, fallbacks))
+        Ok(kinds)
     }
 
     /// Returns the kinds of image that the destination takes, that of the source first.
@@ -122,32 +116,6 @@ impl Terms<'_> {
             .collect()
     }
 
-    /// Checks that the image can become one of kind `to`, with its layers as they will be.
-    fn check(
-        &self,
-        image: &ImageManifest,
-        held: &[Descriptor],
-        to: ManifestKind,
-    ) -> Result<(), PlanError> {
-        let steps = self.steps(image, held, to);
-        let mut types: Vec<MediaType> = Vec::with_capacity(held.len());
-        for (layer, step) in held.iter().zip(&steps) {
-            let step = step.unwrap_or(Step::Keep);
-            types.push(match type_after(&layer.media_type, step, to) {
-                Some(media_type) => media_type,
-                None => {
-                    return Err(PlanError::NoLayerType {
-                        layer: layer.media_type.clone(),
-                        to,
-                    });
-                }
-            });
-        }
-        convert::check(image, &types, to).map_err(|source| PlanError::Convert { to, source })
-    }
-}
-
-impl Terms<'_> {
     /// Returns why the manifest changes, if it does.
     fn change(
         &self,
@@ -180,6 +148,29 @@ impl Terms<'_> {
         );
         (!changes.is_empty()).then(|| changes.join(", "))
     }
+}
+
+/// Checks that the image can become one of kind `to`, with its layers as they will be.
+fn check(
+    image: &ImageManifest,
+    held: &[Descriptor],
+    steps: &[Option<Step>],
+    to: ManifestKind,
+) -> Result<(), PlanError> {
+    let mut types: Vec<MediaType> = Vec::with_capacity(held.len());
+    for (layer, step) in held.iter().zip(steps) {
+        let step = step.unwrap_or(Step::Keep);
+        types.push(match type_after(&layer.media_type, step, to) {
+            Some(media_type) => media_type,
+            None => {
+                return Err(PlanError::NoLayerType {
+                    layer: layer.media_type.clone(),
+                    to,
+                });
+            }
+        });
+    }
+    convert::check(image, &types, to).map_err(|source| PlanError::Convert { to, source })
 }
 
 /// Returns whether a layer stays where its URLs say, and is not copied.

@@ -77,7 +77,7 @@ pub(crate) fn retyped(
 impl Terms<'_> {
     /// Returns in which form layers are to arrive.
     pub(super) fn form(&self) -> LayerForm {
-        self.options.layers.unwrap_or(self.caps.layers)
+        self.options.layers.form.unwrap_or(self.caps.layers)
     }
 
     /// Returns what is done with a layer of an image that becomes one of kind `to`.
@@ -85,7 +85,7 @@ impl Terms<'_> {
         let Some(parts) = LayerType::of(&layer.media_type) else {
             return Step::Keep;
         };
-        let wish = self.options.packing;
+        let wish = self.options.layers.packing;
         match (self.form(), parts.compression) {
             // What nobody asked for is not done where nothing may change.
             (LayerForm::Compressed, None) if wish.is_none() && self.frozen().is_some() => {
@@ -118,7 +118,8 @@ impl Terms<'_> {
             (Step::Pack(_) | Step::Repack(_), is) => {
                 let fits = is.is_none_or(|is| Self::fitted(is, from, to) == Step::Keep);
                 // A form that was asked for is not one of several that will do.
-                fits && !self.options.force_packing && self.options.layers.is_none()
+                let wished = self.options.layers;
+                fits && !wished.force_packing && wished.form.is_none()
             }
         }
     }
@@ -139,7 +140,7 @@ impl Terms<'_> {
     /// Returns the format that layers are asked to have and that not every kind of manifest can
     /// name.
     pub(super) fn demanding(&self) -> Option<PackFormat> {
-        let wish = self.options.packing?.format;
+        let wish = self.options.layers.packing?.format;
         let applies =
             self.form() == LayerForm::Compressed && wish.compression() == Compression::Zstd;
         applies.then_some(wish)

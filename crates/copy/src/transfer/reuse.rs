@@ -44,18 +44,9 @@ impl Context {
                     ..arrival
                 }))
             }
-            Step::Pack(packing) => {
-                let content = planned.blob.digest;
-                match self.packed_before(planned, &content, packing).await? {
-                    Some(arrival) => Ok(Some(arrival)),
-                    None if planned.stays => self.as_it_is(planned, attempt).await,
-                    None => Ok(None),
-                }
-            }
-            Step::Repack(packing) => {
-                if let Some(known) = self.cache.unpacked(&planned.blob.digest).await
-                    && let Some(arrival) =
-                        self.packed_before(planned, &known.diff_id, packing).await?
+            Step::Pack(packing) | Step::Repack(packing) => {
+                if let Some(content) = self.content(planned).await
+                    && let Some(arrival) = self.packed_before(planned, &content, packing).await?
                 {
                     return Ok(Some(arrival));
                 }
@@ -67,6 +58,16 @@ impl Context {
             }
             Step::Unpack => self.unpacked_before(planned).await,
         }
+    }
+
+    /// Returns the digest of a layer's content before it is compressed, where it is known.
+    async fn content(&self, planned: &BlobPlan) -> Option<Digest> {
+        let digest = planned.blob.digest;
+        if matches!(planned.step, Step::Pack(_)) {
+            return Some(digest);
+        }
+        let known = self.cache.unpacked(&digest).await?;
+        Some(known.diff_id)
     }
 
     async fn ask(&self, want: &BlobWant, planned: &BlobPlan) -> Result<Option<Placed>, Error> {

@@ -1,6 +1,6 @@
 //! What a second copy need not do again.
 
-use dhow_copy::{BlobCache, Options, PackFormat, Packing};
+use dhow_copy::{BlobCache, LayerOptions, Options, PackFormat, Packing};
 use dhow_model::Compression;
 use dhow_testkit::image::ImageSpec;
 use dhow_testkit::memory::{Call, Fault, Memory};
@@ -39,17 +39,18 @@ async fn a_layer_that_was_compressed_once_is_not_compressed_again() {
     assert_eq!((report.sent.blobs, reads(&from)), (0, 0));
     // In another format it is made anew, and then known, too.
     let zstd = || Options {
-        packing: Some(Packing {
-            format: PackFormat::Zstd,
-            level: None,
-        }),
+        layers: LayerOptions {
+            packing: Some(Packing {
+                format: PackFormat::Zstd,
+                level: None,
+            }),
+            ..LayerOptions::default()
+        },
         ..cached(&folder)
     };
     for sent in [2, 0] {
-        let forced = Options {
-            force_packing: true,
-            ..zstd()
-        };
+        let mut forced = zstd();
+        forced.layers.force_packing = true;
         let report = copy(&Memory::holding("from", &image), &to, forced)
             .await
             .unwrap();
@@ -118,7 +119,10 @@ async fn digests_that_are_precomputed_spare_a_second_upload() {
     let image = ImageSpec::oci(64).uncompressed().build();
     let to = Memory::new("to").with_caps(packing);
     let precomputed = || Options {
-        precompute_digests: true,
+        layers: LayerOptions {
+            precompute_digests: true,
+            ..LayerOptions::default()
+        },
         tmp: tmp.path().to_owned(),
         ..options()
     };

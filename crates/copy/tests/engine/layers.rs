@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
-use dhow_copy::{Error, Format, Options, PackFormat, Packing, PlanError};
+use dhow_copy::{Error, Format, LayerOptions, Options, PackFormat, Packing, PlanError};
 use dhow_model::{Compression, ImageConfig, LayerType, ManifestKind, MediaType};
 use dhow_testkit::image::{ImageSpec, IndexSpec, SampleImage, docker1};
 use dhow_testkit::memory::{Call, Memory};
@@ -26,10 +26,13 @@ fn place(form: LayerForm, kinds: &[ManifestKind]) -> Memory {
 
 fn packed(format: PackFormat) -> Options {
     Options {
-        packing: Some(Packing {
-            format,
-            level: None,
-        }),
+        layers: LayerOptions {
+            packing: Some(Packing {
+                format,
+                level: None,
+            }),
+            ..LayerOptions::default()
+        },
         ..options()
     }
 }
@@ -154,7 +157,10 @@ async fn options_take_the_place_of_what_the_destination_says() {
     let gzip = ImageSpec::oci(11).build();
     let to = place(LayerForm::Keep, &[]);
     let options = Options {
-        layers: Some(LayerForm::Uncompressed),
+        layers: LayerOptions {
+            form: Some(LayerForm::Uncompressed),
+            ..LayerOptions::default()
+        },
         ..options()
     };
     copy(&Memory::holding("from", &gzip), &to, options)
@@ -168,10 +174,8 @@ async fn what_is_there_wins_over_a_format_that_is_not_forced() {
     let gzip = ImageSpec::oci(12).build();
     for force_packing in [false, true] {
         let to = Memory::holding("to", &gzip).with_caps(|caps| caps.layers = LayerForm::Compressed);
-        let options = Options {
-            force_packing,
-            ..packed(PackFormat::Zstd)
-        };
+        let mut options = packed(PackFormat::Zstd);
+        options.layers.force_packing = force_packing;
         copy(&Memory::holding("from", &gzip), &to, options)
             .await
             .unwrap();
