@@ -1,7 +1,9 @@
 //! Blobs on their way: what is wanted, the bytes, and what became of them.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dhow_model::{Digest, MediaType, Repository};
@@ -11,8 +13,10 @@ use futures_util::StreamExt as _;
 /// The bytes of a blob.
 #[derive(Debug)]
 pub struct Blob {
-    /// The number of bytes, where it is known beforehand.
+    /// The number of bytes that come, where it is known beforehand.
     pub size: Option<u64>,
+    /// The position (bytes, 0-based) in the whole blob of the first byte that comes.
+    pub start: u64,
     /// The bytes.
     pub body: Body,
 }
@@ -22,6 +26,7 @@ impl Blob {
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self {
             size: Some(bytes.len() as u64),
+            start: 0,
             body: Body::Bytes(bytes),
         }
     }
@@ -30,8 +35,25 @@ impl Blob {
     pub fn from_stream(size: Option<u64>, stream: BoxStream<'static, io::Result<Bytes>>) -> Self {
         Self {
             size,
+            start: 0,
             body: Body::Stream(stream),
         }
+    }
+
+    /// Returns a blob that lies in a file.
+    pub fn from_file(part: FilePart) -> Self {
+        Self {
+            size: Some(part.length),
+            start: 0,
+            body: Body::File(part),
+        }
+    }
+
+    /// Says that what comes is the end of the blob, from `start` (bytes, 0-based) on.
+    #[must_use]
+    pub const fn starting_at(mut self, start: u64) -> Self {
+        self.start = start;
+        self
     }
 }
 
@@ -41,6 +63,20 @@ pub enum Body {
     Bytes(Bytes),
     /// Piece by piece. Dropping the stream abandons the transfer.
     Stream(BoxStream<'static, io::Result<Bytes>>),
+    /// From a file of this machine, which the kernel can copy.
+    File(FilePart),
+}
+
+/// A part of a file.
+pub struct FilePart {
+    /// The file.
+    pub file: Arc<File>,
+    /// Where the part begins, in bytes.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub length: u64,
+    /// The same bytes as a stream, which reads nothing before it is polled.
+    pub stream: BoxStream<'static, io::Result<Bytes>>,
 }
 
 impl Body {
@@ -49,6 +85,7 @@ impl Body {
         match self {
             Self::Bytes(bytes) => futures_util::stream::once(async move { Ok(bytes) }).boxed(),
             Self::Stream(stream) => stream,
+            Self::File(part) => part.stream,
         }
     }
 }
@@ -58,7 +95,17 @@ impl fmt::Debug for Body {
         match self {
             Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::File(part) => part.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for FilePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilePart")
+            .field("offset", &self.offset)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }
 

@@ -20,7 +20,7 @@ use dhow_model::{
 };
 use futures_core::stream::BoxStream;
 
-pub use blob::{Blob, BlobWant, Body, ByteRange, Coming, How, Placed, Slot};
+pub use blob::{Blob, BlobWant, Body, ByteRange, Coming, FilePart, How, Placed, Slot};
 pub use caps::{LayerForm, ReuseScope, SinkCaps, SourceCaps};
 pub use error::{Error, Kind, ParseError, Retry};
 pub use policy::PolicyScopes;
@@ -156,8 +156,14 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
     /// printed. A blob that could be mounted counts as there.
     async fn has(&self, want: &BlobWant) -> Result<bool>;
 
+    /// Returns how many bytes of a blob are here already, from a transfer that broke, in this
+    /// process or an earlier one. A blob that is put next may start there ([`Blob::start`]).
+    async fn kept(&self, _want: &BlobWant) -> Result<u64> {
+        Ok(0)
+    }
+
     /// Reads the body to its end and stores it. After an error nothing is visible under the
-    /// digest.
+    /// digest. A blob that starts later than at 0 goes on where [`Sink::kept`] said last.
     async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed>;
 
     /// Stores a manifest that is not the root: an image listed by the index. The root goes to

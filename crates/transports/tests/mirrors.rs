@@ -11,7 +11,7 @@ use dhow_config::{
 };
 use dhow_testkit::image::{ImageSpec, SampleImage};
 use dhow_testkit::scripted::{Reply, ScriptedServer, Seen};
-use dhow_transport::{Body, ByteRange, Deletion, Kind, Location, Transport};
+use dhow_transport::{ByteRange, Deletion, Kind, Location, Transport};
 use dhow_transports::docker::Docker;
 use futures_util::TryStreamExt as _;
 
@@ -204,13 +204,8 @@ async fn a_blob_that_a_mirror_lacks_or_falsifies_comes_from_the_next_place() {
     source.root().await.unwrap();
     let read = async |blob| {
         let body = source.blob(blob, ByteRange::All).await.unwrap().body;
-        match body {
-            Body::Bytes(bytes) => bytes.to_vec(),
-            Body::Stream(stream) => {
-                let pieces: Vec<_> = stream.try_collect().await.unwrap();
-                pieces.concat()
-            }
-        }
+        let pieces: Vec<_> = body.into_stream().try_collect().await.unwrap();
+        pieces.concat()
     };
     assert_eq!(read(&lost).await, image.blob(&lost.digest).unwrap()[..]);
     assert_eq!(origin.lines().len(), 1);

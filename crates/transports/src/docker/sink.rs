@@ -245,7 +245,8 @@ impl Sink for DockerSink {
         let size = want.size.or(blob.size);
         let bytes = match blob.body {
             Body::Bytes(bytes) => Some(bytes),
-            Body::Stream(mut stream) if size.is_some_and(|size| size <= SMALL) => {
+            body if size.is_some_and(|size| size <= SMALL) => {
+                let mut stream = body.into_stream();
                 let mut all = BytesMut::new();
                 while let Some(piece) = stream.next().await {
                     all.extend_from_slice(&piece.map_err(Error::from_stream)?);
@@ -258,9 +259,9 @@ impl Sink for DockerSink {
                 }
                 Some(all.freeze())
             }
-            Body::Stream(stream) => {
+            body => {
                 let content = Content {
-                    bytes: stream,
+                    bytes: body.into_stream(),
                     size,
                     digest: want.digest,
                 };
