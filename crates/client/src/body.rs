@@ -4,7 +4,7 @@
 use bytes::{Buf as _, Bytes};
 use dhow_model::{Descriptor, Digest};
 use futures_util::stream::{self, StreamExt as _};
-use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
@@ -32,6 +32,8 @@ pub(crate) struct Download {
     answer: Option<Answer>,
     /// How many bytes the present answer repeats.
     skip: u64,
+    /// The strong entity tag of the first answer.
+    etag: Option<HeaderValue>,
     backoff: Backoff,
     since_break: u64,
 }
@@ -63,6 +65,7 @@ impl Download {
             position: 0,
             answer: None,
             skip: 0,
+            etag: None,
             backoff: Backoff::new(retries),
             since_break: 0,
         }
@@ -187,6 +190,10 @@ impl Download {
                 Error::new(ErrorKind::Bug, "a range is not a header value").caused_by(source)
             })?;
             request.headers.insert(RANGE, range);
+            if let Some(etag) = &self.etag {
+                // SPEC: RFC 9110 §13.1.5: what has changed meanwhile comes whole.
+                request.headers.insert(IF_RANGE, etag.clone());
+            }
         }
         let sent = match &self.place {
             Place::Registry(client, _) => client.channel.send(request).await,
@@ -210,6 +217,13 @@ impl Download {
             .check_encoding()
             .map_err(|error| self.during(error))?;
         self.check_length(&answer)?;
+        if self.etag.is_none() {
+            self.etag = answer
+                .headers()
+                .get(ETAG)
+                .filter(|tag| is_strong(tag))
+                .cloned();
+        }
         self.answer = Some(answer);
         Ok(())
     }
@@ -269,6 +283,11 @@ impl Download {
     fn during(&self, error: Error) -> Error {
         error.during(self.what())
     }
+}
+
+/// Returns whether an entity tag is one that names bytes (RFC 9110 §8.8.1).
+fn is_strong(tag: &HeaderValue) -> bool {
+    tag.as_bytes().starts_with(b"\"")
 }
 
 /// Parses `START-END/TOTAL`, where the total may be `*`.

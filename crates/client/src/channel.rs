@@ -125,8 +125,12 @@ impl Channel {
     pub(crate) async fn send(&self, mut request: Request) -> Result<Answer, Error> {
         let mut backoff = Backoff::new(self.retries());
         loop {
-            self.0.host.pace().wait().await;
+            let host = &self.0.host;
+            host.pace().wait().await;
+            let pass = host.gates().of(&request.method).enter().await;
             let outcome = self.authorized(&mut request).await;
+            pass.learn(host.registry(), &outcome);
+            drop(pass);
             match Self::pause(&request, &outcome, &mut backoff) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return outcome,

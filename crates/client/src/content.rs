@@ -20,11 +20,13 @@ pub enum UploadMethod {
 
 /// A blob to be sent.
 pub struct Content {
+    /// The position (bytes, 0-based) in the blob of the first byte that comes.
+    pub start: u64,
     /// The bytes.
     pub bytes: BoxStream<'static, io::Result<Bytes>>,
-    /// Their number, if it is known.
+    /// The size of the whole blob, if it is known.
     pub size: Option<u64>,
-    /// Their digest; computed while they are sent if it is not known.
+    /// The digest of the whole blob; computed while it is sent if it is not known.
     pub digest: Option<Digest>,
 }
 
@@ -41,6 +43,7 @@ impl Content {
     /// Returns bytes that are in memory as a blob.
     pub fn from_bytes(bytes: Bytes, digest: Option<Digest>) -> Self {
         Self {
+            start: 0,
             size: Some(bytes.len() as u64),
             digest,
             bytes: stream::iter([Ok(bytes)]).boxed(),

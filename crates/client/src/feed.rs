@@ -46,6 +46,12 @@ impl Feed {
         })))
     }
 
+    /// Says at which position (bytes, 0-based) the stream begins.
+    pub(crate) fn starting_at(self, start: u64) -> Self {
+        self.lock().taken = start;
+        self
+    }
+
     /// Returns a body of the next `length` bytes, or of all that is left.
     pub(crate) fn body(&self, length: Option<u64>) -> reqwest::Body {
         reqwest::Body::wrap(Part {
@@ -72,7 +78,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Returns how many bytes were handed out.
+    /// Returns the position of the next byte to be handed out.
     pub(crate) fn taken(&self) -> u64 {
         self.lock().taken
     }

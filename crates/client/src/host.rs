@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +13,11 @@ use url::Url;
 
 use crate::auth::Challenge;
 use crate::fault;
+use crate::gate::Gates;
 use crate::guard::Guard;
 use crate::pace::Pace;
 use crate::tls::{self, Loaded, Trust};
+use crate::upload_facts::UploadFacts;
 use crate::{Error, ErrorKind, Session};
 
 /// How long the kernel waits for data to be acknowledged before it calls a connection dead.
@@ -61,39 +62,13 @@ pub(crate) struct Host {
     uploads: UploadFacts,
     guard: Guard,
     pace: Pace,
+    gates: Gates,
 }
 
 struct Secure {
     small: Client,
     bulk: Client,
     trust: Arc<Trust>,
-}
-
-/// Which uploads a host has refused.
-#[derive(Debug, Default)]
-pub(crate) struct UploadFacts {
-    put_refused: AtomicBool,
-    needs_chunks: AtomicBool,
-}
-
-impl UploadFacts {
-    /// Returns whether the host refused a PUT that carried a whole blob.
-    pub(crate) fn put_refused(&self) -> bool {
-        self.put_refused.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn refuse_put(&self) {
-        self.put_refused.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns whether the host refused a request because it was too large.
-    pub(crate) fn needs_chunks(&self) -> bool {
-        self.needs_chunks.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn need_chunks(&self) {
-        self.needs_chunks.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Host {
@@ -119,12 +94,18 @@ impl Host {
             uploads: UploadFacts::default(),
             guard,
             pace: Pace::default(),
+            gates: Gates::default(),
         }
     }
 
     /// Returns how fast the host lets this process be.
     pub(crate) const fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    /// Returns how many requests the host takes at once.
+    pub(crate) const fn gates(&self) -> &Gates {
+        &self.gates
     }
 
     /// Returns the name of the registry, as users write it.

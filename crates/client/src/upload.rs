@@ -7,33 +7,25 @@
 //! GET   → after a break: how many bytes the registry has
 //! ```
 
+mod start;
+
 use std::io;
 
-use dhow_model::{Digest, Repository};
+use dhow_model::Digest;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
-use url::{Url, form_urlencoded};
+use http::{HeaderValue, Method, StatusCode};
+use url::Url;
 
 use crate::answer::Answer;
 use crate::feed::Feed;
 use crate::host::Lane;
-use crate::repository::scope;
 use crate::request::{Request, RequestBody};
-use crate::{Access, Content, Error, ErrorKind, RepositoryClient, UploadMethod, Uploaded};
+use crate::{Content, Error, ErrorKind, RepositoryClient, UploadMethod, Uploaded};
 
 /// The size of a chunk, in bytes, for registries that refuse larger requests.
 const CHUNK: u64 = 16 * 1024 * 1024;
 
-const MIN_CHUNK: HeaderName = HeaderName::from_static("oci-chunk-min-length");
-
-/// What a registry did when it was asked to take a blob.
-#[derive(Debug)]
-pub enum UploadStart {
-    /// It has the blob now, from the other repository.
-    Mounted,
-    /// It waits for the bytes.
-    Session(Upload),
-}
+pub use start::UploadStart;
 
 /// An upload session of a registry.
 #[derive(Debug)]
@@ -44,56 +36,6 @@ pub struct Upload {
     committed: u64,
     method: UploadMethod,
     min_chunk: u64,
-}
-
-impl RepositoryClient {
-    /// Starts an upload.
-    pub async fn start_upload(&self) -> Result<Upload, Error> {
-        let request = self.request(Method::POST, "blobs/uploads/");
-        match self.started(request).await? {
-            UploadStart::Session(upload) => Ok(upload),
-            UploadStart::Mounted => Err(Error::protocol(
-                "the registry answers as if a blob had been mounted, and none was named",
-            )),
-        }
-    }
-
-    /// Asks the registry to take a blob from another of its repositories. A registry that cannot
-    /// do that begins an upload instead.
-    pub async fn mount(&self, digest: &Digest, from: &Repository) -> Result<UploadStart, Error> {
-        let source: String = form_urlencoded::byte_serialize(from.path().as_bytes()).collect();
-        let query = format!("blobs/uploads/?from={source}&mount={digest}");
-        let mut request = self.request(Method::POST, &query);
-        request.scopes.insert(scope(from, Access::Pull));
-        self.started(request).await
-    }
-
-    async fn started(&self, mut request: Request) -> Result<UploadStart, Error> {
-        request
-            .headers
-            .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        let answer = self.channel.send(request).await?;
-        match answer.status() {
-            StatusCode::CREATED => Ok(UploadStart::Mounted),
-            StatusCode::ACCEPTED => {
-                let min_chunk = answer
-                    .header(MIN_CHUNK)
-                    .and_then(|text| text.trim().parse().ok())
-                    .unwrap_or(0);
-                Ok(UploadStart::Session(Upload {
-                    location: answer.location()?,
-                    client: self.clone(),
-                    committed: 0,
-                    method: UploadMethod::Put,
-                    min_chunk,
-                }))
-            }
-            _ => {
-                let what = format!("no upload to `{}` can be started", self.repository);
-                Err(self.refusal(answer, what).await)
-            }
-        }
-    }
 }
 
 impl Upload {
@@ -109,30 +51,37 @@ impl Upload {
         self
     }
 
-    /// Sends a blob and closes the session. `content` is always the whole blob: what the registry
-    /// has of it already is read and dropped.
+    /// Sends a blob and closes the session. What the registry has already of `content` is read and
+    /// dropped.
     ///
     /// # Errors
     /// `Content` when the bytes could not be read. When the connection broke, the error tells in
     /// [`Error::resume_offset`] how much the registry kept; sending again continues there.
     pub async fn send(&mut self, content: Content) -> Result<Uploaded, Error> {
-        let feed = Feed::new(content.bytes, content.size, content.digest.is_none());
-        if self.committed > 0 {
-            feed.skip(self.committed)
-                .await
-                .map_err(|source| self.content_error(source))?;
-        }
+        let Some(known) = self.committed.checked_sub(content.start) else {
+            return Err(Error::new(
+                ErrorKind::Bug,
+                format!(
+                    "an upload to `{}` lacks the bytes from {} to {}",
+                    self.client.repository, self.committed, content.start
+                ),
+            ));
+        };
+        let hashes = content.digest.is_none();
+        let feed = Feed::new(content.bytes, content.size, hashes).starting_at(content.start);
+        feed.skip(known)
+            .await
+            .map_err(|source| self.content_error(source))?;
         let outcome = self.send_feed(&feed, content.size, content.digest).await;
         let error = match outcome {
             Ok(uploaded) => return Ok(uploaded),
             Err(error) => error,
         };
-        if let Some(source) = feed.take_failure() {
-            return Err(self.content_error(source));
-        }
-        if !error.is_retryable() {
-            return Err(error);
-        }
+        let error = match feed.take_failure() {
+            Some(source) => self.content_error(source),
+            None if !error.is_retryable() => return Err(error),
+            None => error,
+        };
         if let Ok(offset) = self.status().await {
             return Err(error.resume_at(offset));
         }

@@ -224,6 +224,7 @@ async fn there_and_back(client: &RepositoryClient, sibling: &RepositoryClient) {
             .map(|one| Ok(layer.slice_ref(one)))
             .collect();
         let content = Content {
+            start: 0,
             bytes: futures_util::stream::iter(pieces).boxed(),
             size,
             digest,

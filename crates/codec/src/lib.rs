@@ -23,4 +23,4 @@ pub use pack::pack;
 pub use packing::{PackFacts, PackFormat, Packing, PackingError, UnpackFacts};
 pub use reader::reader;
 pub use unpack::{learn, unpack, unpack_unhashed};
-pub use verify::{Expectation, VerifyError, verify};
+pub use verify::{Checkpoints, Expectation, VerifyError, verify, verify_from};

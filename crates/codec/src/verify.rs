@@ -3,12 +3,16 @@
 //! The last piece is held back until everything is known to be right, so that whoever sends the
 //! stream on with a `Content-Length` can never complete a wrong upload.
 
+mod checkpoints;
+
 use std::io;
 
 use bytes::Bytes;
 use dhow_model::{Digest, Hasher};
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
+
+pub use checkpoints::Checkpoints;
 
 /// What a stream must turn out to be.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +61,25 @@ pub fn verify(
     body: BoxStream<'static, io::Result<Bytes>>,
     expected: Expectation,
 ) -> BoxStream<'static, io::Result<Bytes>> {
+    verify_from(body, expected, &Checkpoints::default(), 0)
+}
+
+/// Does the same for a body that begins at `start` (bytes, 0-based), a position that `checkpoints`
+/// has given; and remembers there how far the verification is.
+pub fn verify_from(
+    body: BoxStream<'static, io::Result<Bytes>>,
+    expected: Expectation,
+    checkpoints: &Checkpoints,
+    start: u64,
+) -> BoxStream<'static, io::Result<Bytes>> {
+    let known = checkpoints.at(start);
     let state = State {
         body,
         expected,
-        hasher: Hasher::new(expected.digest.algorithm()),
-        seen: 0,
+        seen: if known.is_some() { start } else { 0 },
+        hasher: known.unwrap_or_else(|| Hasher::new(expected.digest.algorithm())),
         held: None,
+        checkpoints: checkpoints.clone(),
     };
     stream::try_unfold(Some(state), |state| async move {
         match state {
@@ -79,6 +96,7 @@ struct State {
     hasher: Hasher,
     seen: u64,
     held: Option<Bytes>,
+    checkpoints: Checkpoints,
 }
 
 impl State {
@@ -93,6 +111,7 @@ impl State {
                         return Err(VerifyError::TooLong { expected }.into());
                     }
                     self.hasher.update(&piece);
+                    self.checkpoints.pass(self.seen, &self.hasher);
                     if let Some(held) = self.held.replace(piece) {
                         return Ok(Some((held, Some(self))));
                     }

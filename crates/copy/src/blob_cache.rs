@@ -7,12 +7,13 @@
 
 mod store;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dhow_model::{Annotations, Digest};
+use dhow_model::{Annotations, Digest, Repository};
 use rusqlite::Connection;
 
 /// The cache of a user; many processes share it. Opened when it is first asked.
@@ -79,26 +80,30 @@ impl BlobCache {
             .flatten()
     }
 
-    /// Returns the repositories of a registry where a blob was seen, the newest first.
-    pub async fn locations(&self, digest: &Digest, registry: &str) -> Vec<String> {
-        let (digest, registry) = (*digest, registry.to_owned());
-        self.ask(move |store| store::locations(store, &digest, &registry))
+    /// Returns the repositories of a registry where blobs were seen, for each blob the newest first.
+    pub async fn locations(
+        &self,
+        digests: Vec<Digest>,
+        registry: &str,
+    ) -> HashMap<Digest, Vec<String>> {
+        let registry = registry.to_owned();
+        self.ask(move |store| store::locations(store, &digests, &registry))
             .await
             .unwrap_or_default()
     }
 
     /// Remembers what a compressed blob holds. A fact that contradicts an older one drops both.
     pub async fn learn(&self, known: Known) {
-        self.ask(move |store| store::learn(store, &known, now()))
+        self.tell(move |store| store::learn(store, &known, now()))
             .await;
     }
 
-    /// Remembers where a blob is.
-    pub async fn seen(&self, digest: &Digest, registry: &str, repository: &str) {
-        let digest = *digest;
-        let (registry, repository) = (registry.to_owned(), repository.to_owned());
-        self.ask(move |store| store::seen(store, &digest, &registry, &repository, now()))
-            .await;
+    /// Remembers where blobs are.
+    pub async fn seen(&self, places: Vec<(Digest, Repository)>) {
+        if !places.is_empty() {
+            self.tell(move |store| store::seen(store, &places, now()))
+                .await;
+        }
     }
 
     /// Forgets that a blob is at a place.
@@ -114,6 +119,17 @@ impl BlobCache {
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Option<T> {
+        if self.0.as_ref()?.is_empty() {
+            return None;
+        }
+        self.tell(question).await
+    }
+
+    /// Gives the store something to do on a blocking thread, and makes it if there is none yet.
+    async fn tell<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Option<T> {
         let cache = Arc::clone(self.0.as_ref()?);
         let answer = tokio::task::spawn_blocking(move || cache.ask(question));
         answer.await.ok().flatten()
@@ -121,6 +137,16 @@ impl BlobCache {
 }
 
 impl Cache {
+    /// Returns whether nothing was ever written down.
+    fn is_empty(&self) -> bool {
+        // Who has it locked has it open.
+        let closed = self
+            .store
+            .try_lock()
+            .is_ok_and(|store| matches!(*store, Store::Closed));
+        closed && !store::exists(&self.folder)
+    }
+
     fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*store, Store::Closed) {

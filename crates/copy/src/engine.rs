@@ -5,12 +5,13 @@ use std::sync::Arc;
 use dhow_model::Descriptor;
 use dhow_transport::{How, Sink, Source};
 use dhow_trust::Admission;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use crate::patience::Patience;
 use crate::plan::{Plan, Terms};
 use crate::run::{Outcome, Work};
 use crate::transfer::{Context, in_registry};
+use crate::unchanged::Before;
 use crate::{
     Error, Event, Job, PlanSummary, PlannedBlob, Progress, Report, Select, Tally, admit, assemble,
     plan, resolve, run, survey, unchanged,
@@ -33,20 +34,28 @@ impl Engine {
     pub async fn copy(&self, job: &Job, progress: Arc<dyn Progress>) -> Result<Report, Error> {
         let patience = Patience::new(&job.options, &progress);
         let source = patience.run("the source", || open_source(job)).await?;
-        if source.caps().counted {
-            let sink = patience.run("the destination", || open_sink(job)).await?;
-            let asked = unchanged::report(&*source, &*sink, job, &self.admission);
-            if let Some(report) = asked.await {
-                return Ok(report);
+        let (opened, other) = match unchanged::look(&*source, job, &self.admission).await {
+            Before::Unchanged(report) => return Ok(report),
+            Before::Copy { sink, other } => (sink, other),
+        };
+        let raw = async { resolve::tree(&*source, &job.options, &patience).await };
+        let recall = async {
+            if let Some(sink) = opened.as_ref().filter(|_| other) {
+                // It only saves questions.
+                drop(sink.recall().await);
             }
-        }
-        let raw = resolve::tree(&*source, &job.options, &patience).await?;
+            Ok(())
+        };
+        let (raw, ()) = future::try_join(raw, recall).await?;
         let mut tree = admit::tree(raw, &*job.source, &self.admission)?;
         if let Select::Platforms(wanted) = &job.options.select {
             survey::fits(&*source, &tree, wanted, &patience).await?;
         }
         survey::held(&*source, &mut tree).await?;
-        let sink = patience.run("the destination", || open_sink(job)).await?;
+        let sink = match opened {
+            Some(sink) => sink,
+            None => patience.run("the destination", || open_sink(job)).await?,
+        };
         let terms = Terms {
             options: &job.options,
             caps: sink.caps(),
@@ -56,7 +65,7 @@ impl Engine {
         let images = tree.images();
         let mut summary = plan.summary(&tree);
         let configs = survey::configs(&*source, &tree, &plan, &patience).await?;
-        let context = Context::new(job, source, sink, patience, progress);
+        let mut context = Context::new(job, source, sink, patience, progress);
         if job.options.dry_run {
             summary.blobs = look(&context, &plan, summary.blobs).await?;
             let root = &tree.nodes[tree.root()].raw;
@@ -73,8 +82,11 @@ impl Engine {
         context.progress.event(&Event::Planned(Arc::new(summary)));
         announce_images(&context, &tree);
         context.announce(&tree, &plan).await?;
-        let work = Work::new(context, tree, plan, configs);
-        let outcome = run::tree(Arc::new(work)).await?;
+        context.recall_places(&plan).await;
+        let work = Arc::new(Work::new(context, tree, plan, configs));
+        let outcome = run::tree(Arc::clone(&work)).await;
+        work.context.remember().await;
+        let outcome = outcome?;
         Ok(Report {
             served_by,
             ..report(&outcome, images)

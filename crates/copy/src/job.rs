@@ -43,8 +43,8 @@ pub struct Options {
     pub cache: BlobCache,
     /// Make a plan and report it; change nothing.
     pub dry_run: bool,
-    /// The most blobs of this copy in flight at once.
-    pub parallel: NonZeroUsize,
+    /// The most blobs of this copy in flight at once; `None`: as many as bring something.
+    pub parallel: Option<NonZeroUsize>,
     /// How often a blob or request is tried again after a failure that may pass.
     pub retries: u32,
     /// The wait before trying again; `None` starts at one second and doubles.
@@ -81,7 +81,7 @@ impl Default for Options {
             tmp: PathBuf::from("/var/tmp"),
             cache: BlobCache::off(),
             dry_run: false,
-            parallel: DEFAULT_PARALLEL,
+            parallel: None,
             retries: 0,
             retry_delay: None,
             mount_from: Vec::new(),
@@ -132,6 +132,3 @@ impl Format {
         }
     }
 }
-
-/// As many as skopeo has in flight.
-const DEFAULT_PARALLEL: NonZeroUsize = NonZeroUsize::new(6).expect("6 is not zero");

@@ -10,6 +10,7 @@ mod blob_cache;
 mod engine;
 mod error;
 mod events;
+mod flow;
 mod job;
 mod make;
 mod patience;

@@ -145,7 +145,7 @@ impl Publication {
                 .get(&key)
                 .is_some_and(|arrival| arrival.placed.how != How::Sent);
             if reused {
-                let sent = self.work.context.place(planned, Reuse::Forbidden).await?;
+                let sent = self.work.context.send(planned, Reuse::Forbidden).await?;
                 arrivals.insert(key, sent);
             }
         }

@@ -2,7 +2,7 @@
 //! are there; the root comes last.
 //!
 //! ```text
-//! queue of blobs ─▶ workers ─▶ placed ─▶ manifest ready? ─▶ assemble ─▶ publish ─▶ parent ready? …
+//! ask for blobs ─▶ send those that lack ─▶ placed ─▶ manifest ready? ─▶ assemble ─▶ publish ─▶ parent ready? …
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::admit::{Content, Tree};
 use crate::assemble::Member;
+use crate::flow::Flow;
 use crate::plan::{BlobKey, Plan};
 use crate::publish::{Publication, Published};
-use crate::queue::Queue;
+use crate::queue::{Asking, Ready};
 use crate::transfer::{Arrival, Context, Reuse};
 use crate::{Error, Event};
 
@@ -107,38 +108,80 @@ async fn drive(work: &Arc<Work>, tasks: &mut JoinSet<Result<(), Error>>) -> Resu
     }
 }
 
+/// Starts the tasks that ask the destination for its blobs, and those that send what it lacks.
 fn start_workers(
     work: &Arc<Work>,
     tasks: &mut JoinSet<Result<(), Error>>,
     sender: &mpsc::Sender<(BlobKey, Arrival)>,
 ) {
-    let queue = Arc::new(Queue::new(work.plan.blobs.clone()));
-    let context = &work.context;
-    let most = usize::from(
-        context
-            .source
-            .caps()
-            .concurrency
-            .min(context.sink.caps().concurrency)
-            .get(),
-    );
-    if context.parallel.get() > most && work.plan.blobs.len() > most {
-        let notice = format!("no more than {most} blobs can move at once between these places");
-        context.progress.event(&Event::Notice(notice));
-    }
-    let workers = context.parallel.get().min(most).min(work.plan.blobs.len());
-    for worker in 0..workers {
-        let (work, queue, sender) = (Arc::clone(work), Arc::clone(&queue), sender.clone());
-        let takes_smallest = worker > 0 && worker == workers - 1;
+    let count = work.plan.blobs.len();
+    let flow = Arc::new(flow(work));
+    let asking = Arc::new(Asking::new(work.plan.blobs.clone()));
+    let ready = Arc::new(Ready::new(count, flow.most() * 2));
+    // Sinks that write in order are asked in order, so that blobs come to the workers in order.
+    let askers = if work.context.sink.caps().in_order {
+        1
+    } else {
+        ASKED_AT_ONCE.min(flow.most()).min(count)
+    };
+    for _ in 0..askers {
+        let (work, asking, ready, sender) = (
+            Arc::clone(work),
+            Arc::clone(&asking),
+            Arc::clone(&ready),
+            sender.clone(),
+        );
         tasks.spawn(async move {
-            while let Some(blob) = queue.next(takes_smallest) {
-                let arrival = work.context.place(&blob, Reuse::Allowed).await?;
-                // Nobody listens any more when the run has ended with an error.
+            while let Some(room) = ready.room().await
+                && let Some((place, blob)) = asking.next()
+            {
+                match work.context.ask(&blob).await? {
+                    None => ready.push(place, blob, room),
+                    Some(arrival) => {
+                        ready.settle();
+                        // Nobody listens any more when the run has ended with an error.
+                        let _ended = sender.send((blob.key(), arrival)).await;
+                    }
+                }
+            }
+            Ok(())
+        });
+    }
+    for mover in 0..flow.most().min(count) {
+        let (work, ready, flow, sender) = (
+            Arc::clone(work),
+            Arc::clone(&ready),
+            Arc::clone(&flow),
+            sender.clone(),
+        );
+        let takes_smallest = mover == 1;
+        tasks.spawn(async move {
+            while let Some(slot) = flow.enter().await
+                && let Some(blob) = ready.next(takes_smallest).await
+            {
+                let arrival = work.context.send(&blob, Reuse::Allowed).await?;
+                flow.leave(slot, arrival.placed.size);
                 let _ended = sender.send((blob.key(), arrival)).await;
             }
             Ok(())
         });
     }
+}
+
+/// Returns how blobs flow between these places, and says so where that is not what was asked for.
+fn flow(work: &Work) -> Flow {
+    let context = &work.context;
+    let caps = context
+        .source
+        .caps()
+        .concurrency
+        .min(context.sink.caps().concurrency);
+    let (given, caps) = (context.parallel.map(usize::from), usize::from(caps.get()));
+    if given.is_some_and(|given| given > caps) && work.plan.blobs.len() > caps {
+        let notice = format!("no more than {caps} blobs can move at once between these places");
+        context.progress.event(&Event::Notice(notice));
+    }
+    Flow::new(given, caps)
 }
 
 #[derive(Debug)]
@@ -204,3 +247,6 @@ impl State {
 
 /// How many manifests are written at once.
 const MANIFESTS_AT_ONCE: usize = 8;
+
+/// How many blobs the destination is asked for at once.
+const ASKED_AT_ONCE: usize = 8;

@@ -36,6 +36,25 @@ pub(crate) fn count(
     .boxed()
 }
 
+/// Drops the first bytes.
+pub(crate) fn skip(
+    body: BoxStream<'static, io::Result<Bytes>>,
+    count: u64,
+) -> BoxStream<'static, io::Result<Bytes>> {
+    if count == 0 {
+        return body;
+    }
+    let mut left = count;
+    body.map(move |piece| {
+        piece.map(|mut piece| {
+            let dropped = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+            left -= dropped as u64;
+            piece.split_off(dropped)
+        })
+    })
+    .boxed()
+}
+
 /// Remembers the first error that passes.
 pub(crate) fn watch(
     body: BoxStream<'static, io::Result<Bytes>>,

@@ -4,23 +4,25 @@
 //! reuse? ─▶ source.blob ─▶ count ─▶ verify ─▶ unpack | pack | learn ─▶ sink.put_blob ─▶ Arrival
 //! ```
 
+mod blame;
 mod config;
+mod resume;
 mod reuse;
 mod spool;
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use dhow_codec::{
     Expectation, Facts, PackFacts, Packing, UnpackFacts, learn, pack, unpack, unpack_unhashed,
-    verify,
+    verify_from,
 };
 use dhow_model::{Annotations, Compression, Digest, Reference, Repository};
-use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Location, Placed, Sink, Source};
+use dhow_transport::{Blob, BlobWant, Body, ByteRange, Kind, Location, Placed, Sink, Source};
 use futures_core::stream::BoxStream;
 
 use crate::admit::Tree;
@@ -34,7 +36,7 @@ use crate::{BlobCache, Error, Event, Job, Progress, survey};
 pub(crate) struct Context {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) sink: Arc<dyn Sink>,
-    pub(crate) parallel: NonZeroUsize,
+    pub(crate) parallel: Option<NonZeroUsize>,
     pub(crate) patience: Patience,
     pub(crate) mount_from: Vec<Repository>,
     pub(crate) progress: Arc<dyn Progress>,
@@ -42,6 +44,10 @@ pub(crate) struct Context {
     pub(crate) source_name: Option<Reference>,
     pub(crate) destination_name: Option<Reference>,
     pub(crate) cache: BlobCache,
+    /// Where blobs were seen in the destination's registry, in earlier copies.
+    places: HashMap<Digest, Vec<String>>,
+    /// Where blobs were seen in this one.
+    seen: Mutex<Vec<(Digest, Repository)>>,
     pub(crate) precompute_digests: bool,
     pub(crate) tmp: PathBuf,
 }
@@ -112,6 +118,8 @@ impl Context {
             source_name: in_registry(&*job.source).cloned(),
             destination_name: in_registry(&*job.destination).cloned(),
             cache: options.cache.clone(),
+            places: HashMap::new(),
+            seen: Mutex::default(),
             precompute_digests: options.layers.precompute_digests,
             tmp: options.tmp.clone(),
         }
@@ -130,8 +138,63 @@ impl Context {
         })
     }
 
-    /// Places a blob, trying again what may pass.
-    pub(crate) async fn place(&self, planned: &BlobPlan, reuse: Reuse) -> Result<Arrival, Error> {
+    /// Asks the destination for a blob. `None`: it has to be sent.
+    pub(crate) async fn ask(&self, planned: &BlobPlan) -> Result<Option<Arrival>, Error> {
+        let mut attempt = 1;
+        let found = loop {
+            match self.reused(planned, attempt).await {
+                Ok(found) => break found,
+                Err(error) => self.pause(&mut attempt, error, planned).await?,
+            }
+        };
+        if let Some(arrival) = &found {
+            self.started(planned);
+            self.done(planned, arrival);
+        }
+        Ok(found)
+    }
+
+    /// Sends a blob, trying again what may pass, from where it broke if that can be. It was asked
+    /// for before; when sending breaks it may be there all the same.
+    pub(crate) async fn send(&self, planned: &BlobPlan, reuse: Reuse) -> Result<Arrival, Error> {
+        let counter = self.started(planned);
+        let resume = Resume::default();
+        let mut attempt = 1;
+        let mut broken = 1;
+        let arrival = loop {
+            let before = counter.load(Ordering::Relaxed);
+            let error = match self
+                .attempt(planned, reuse, attempt, &counter, &resume)
+                .await
+            {
+                Ok(arrival) => break arrival,
+                Err(error) => error,
+            };
+            if counter.load(Ordering::Relaxed).saturating_sub(before) >= PROGRESS {
+                // As long as it goes on, it is not the same break.
+                broken = 1;
+            }
+            attempt += 1;
+            if !resume.is_worth_a_new_start() {
+                self.pause(&mut broken, error, planned).await?;
+            }
+        };
+        self.done(planned, &arrival);
+        Ok(arrival)
+    }
+
+    async fn pause(
+        &self,
+        attempt: &mut u32,
+        error: Error,
+        planned: &BlobPlan,
+    ) -> Result<(), Error> {
+        let what = || format!("blob `{}`", planned.blob.digest);
+        let patience = &self.patience;
+        patience.pause(attempt, BLOB_RETRIES, error, what).await
+    }
+
+    fn started(&self, planned: &BlobPlan) -> Arc<AtomicU64> {
         let counter = Arc::new(AtomicU64::new(0));
         self.progress.event(&Event::BlobStarted {
             digest: planned.blob.digest,
@@ -139,25 +202,15 @@ impl Context {
             size: Some(planned.blob.size).filter(|size| *size > 0),
             counter: Arc::clone(&counter),
         });
-        let mut attempt = 1;
-        let arrival = loop {
-            match self.attempt(planned, reuse, attempt, &counter).await {
-                Ok(arrival) => break arrival,
-                Err(error) => {
-                    let what = || format!("blob `{}`", planned.blob.digest);
-                    self.patience
-                        .pause(&mut attempt, BLOB_RETRIES, error, what)
-                        .await?;
-                }
-            }
-            counter.store(0, Ordering::Relaxed);
-        };
+        counter
+    }
+
+    fn done(&self, planned: &BlobPlan, arrival: &Arrival) {
         self.progress.event(&Event::BlobDone {
             digest: planned.blob.digest,
             how: arrival.placed.how,
             size: arrival.placed.size,
         });
-        Ok(arrival)
     }
 
     async fn attempt(
@@ -166,22 +219,42 @@ impl Context {
         reuse: Reuse,
         attempt: u32,
         counter: &Arc<AtomicU64>,
+        resume: &Resume,
     ) -> Result<Arrival, Error> {
         if reuse == Reuse::Allowed
+            && attempt > 1
             && let Some(arrival) = self.reused(planned, attempt).await?
         {
             return Ok(arrival);
         }
         let fault = Fault::default();
-        let blob = self.open(planned, attempt).await?;
         let mut want = self.want(planned);
+        let from = self.resume_point(planned, &want, (resume, attempt)).await;
+        counter.store(from.start, Ordering::Relaxed);
+        let blob = self.open(planned, from.read_from, attempt).await?;
+        let blame = |error| self.blame(error, planned, attempt, &fault);
+        if planned.step == Step::Keep
+            && self.sink.caps().verifies
+            && let Body::File(_) = &blob.body
+        {
+            let whole = blob.starting_at(from.start);
+            let placed = self.sink.put_blob(&want, whole).await.map_err(blame)?;
+            counter.store(placed.size, Ordering::Relaxed);
+            return self.arrived(planned, placed, Story::Kept).await;
+        }
         let size = want.size.or(blob.size);
-        let body = self.checked(blob.body.into_stream(), planned, counter, &fault);
+        let body = self.checked(
+            blob.body.into_stream(),
+            planned,
+            counter,
+            &fault,
+            (from, resume),
+        );
         let (body, story) = self.begin(body, planned.step).await;
         // What is wrong with content that cannot be decompressed is the source's fault, too.
         let body = tap::watch(body, &fault);
-        let mut blob = Blob::from_stream(size.filter(|_| story.keeps_bytes()), body);
-        let blame = |error| self.blame(error, planned, attempt, &fault);
+        let mut blob =
+            Blob::from_stream(size.filter(|_| story.keeps_bytes()), body).starting_at(from.start);
         if self.precompute_digests
             && let Story::Packed(_, facts, _) = &story
         {
@@ -198,60 +271,24 @@ impl Context {
         self.arrived(planned, placed, story).await
     }
 
-    /// Opens a blob at the source, and checks its size where that is told.
-    async fn open(&self, planned: &BlobPlan, attempt: u32) -> Result<Blob, Error> {
+    /// Opens a blob at the source, from an offset on, and checks its size where that is told.
+    async fn open(&self, planned: &BlobPlan, offset: u64, attempt: u32) -> Result<Blob, Error> {
         let read = |error| self.unread(error, planned, attempt);
-        let opened = self.source.blob(&planned.blob, ByteRange::All).await;
+        let range = match offset {
+            0 => ByteRange::All,
+            _ => ByteRange::From(offset),
+        };
+        let opened = self.source.blob(&planned.blob, range).await;
         let blob = opened.map_err(read)?;
         let expected = Some(planned.blob.size).filter(|size| *size > 0);
         if let (Some(expected), Some(actual)) = (expected, blob.size)
-            && expected != actual
+            && expected != actual + offset
         {
+            let actual = actual + offset;
             let why = format!("size mismatch: expected {expected} bytes, and {actual} are offered");
             return Err(read(dhow_transport::Error::new(Kind::SizeMismatch, why)));
         }
         Ok(blob)
-    }
-
-    /// Returns the error of a blob that could not be read.
-    fn unread(&self, error: dhow_transport::Error, planned: &BlobPlan, attempt: u32) -> Error {
-        let step = format!("read the blob `{}`", planned.blob.digest);
-        let error = self.elsewhere(error, attempt);
-        Error::source(&self.source.location(), &step, error)
-    }
-
-    /// Returns the error of a blob that could not be stored, and says whose fault it was.
-    fn blame(
-        &self,
-        error: dhow_transport::Error,
-        planned: &BlobPlan,
-        attempt: u32,
-        fault: &Fault,
-    ) -> Error {
-        let wrong = matches!(error.kind(), Kind::DigestMismatch | Kind::SizeMismatch);
-        match fault.take() {
-            // When the source broke, what the sink says about it is of no interest.
-            Some(broken) => self.unread(broken, planned, attempt),
-            // The sink found out what is wrong with the source's bytes.
-            None if wrong && self.sink.caps().verifies && planned.step.keeps_bytes() => {
-                self.unread(error, planned, attempt)
-            }
-            None => self.unstored(error, planned),
-        }
-    }
-
-    fn unstored(&self, error: dhow_transport::Error, planned: &BlobPlan) -> Error {
-        let step = format!("store the blob `{}`", planned.blob.digest);
-        Error::destination(&self.sink.location(), &step, error)
-    }
-
-    /// Says of wrong content that it is worth another try, while there are other places to ask.
-    fn elsewhere(&self, error: dhow_transport::Error, attempt: u32) -> dhow_transport::Error {
-        let wrong = matches!(error.kind(), Kind::DigestMismatch | Kind::SizeMismatch);
-        if wrong && attempt < u32::from(self.source.caps().places.get()) {
-            return error.retryable(Some(Duration::ZERO));
-        }
-        error
     }
 
     /// Counts, verifies where nobody else does, and remembers what the source did wrong.
@@ -261,18 +298,21 @@ impl Context {
         planned: &BlobPlan,
         counter: &Arc<AtomicU64>,
         fault: &Fault,
+        (from, resume): (ResumePoint, &Resume),
     ) -> Stream {
-        let body = tap::count(body, Arc::clone(counter));
-        let body = if self.sink.caps().verifies && planned.step.keeps_bytes() {
-            body
+        let sink_verifies = self.sink.caps().verifies && planned.step.keeps_bytes();
+        let body = if sink_verifies || from.unseen {
+            tap::count(body, Arc::clone(counter))
         } else {
             let size = Some(planned.blob.size).filter(|size| *size > 0);
-            verify(
-                body,
-                Expectation {
-                    digest: planned.blob.digest,
-                    size,
-                },
+            let expected = Expectation {
+                digest: planned.blob.digest,
+                size,
+            };
+            let body = verify_from(body, expected, &resume.checkpoints, from.read_from);
+            tap::count(
+                tap::skip(body, from.start - from.read_from),
+                Arc::clone(counter),
             )
         };
         tap::watch(body, fault)
@@ -350,8 +390,13 @@ pub(crate) fn in_registry(location: &dyn Location) -> Option<&Reference> {
     location.reference().filter(|_| location.is_in_registry())
 }
 
+use resume::{Resume, ResumePoint};
+
 type Stream = BoxStream<'static, std::io::Result<Bytes>>;
 
 /// How often a blob is tried again even when nobody asked for it: a registry may want it in another
 /// way than the first that was tried.
 const BLOB_RETRIES: u32 = 2;
+
+/// How many bytes must pass between two breaks for the second to count as the first.
+const PROGRESS: u64 = 1024 * 1024;

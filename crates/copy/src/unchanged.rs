@@ -1,46 +1,137 @@
 //! The question before the first byte: is the image there already, under the same name.
 //!
-//! Some registries count every manifest that is read against a limit, and do not count the question
-//! for its digest (Docker Hub). There the question comes first, and a nightly mirror that finds
-//! nothing new costs nothing.
+//! Both sides are asked at once, so that a nightly mirror that finds nothing new costs one request on
+//! each. Some registries count every manifest that is read against a limit, and do not count the
+//! question for its digest (Docker Hub): there the digest is asked for. Elsewhere the manifest itself
+//! is read, which will be needed if it is new.
 
-use dhow_transport::{Sink, Source};
+use std::sync::Arc;
+
+use dhow_model::{Digest, Index, MediaType, RawManifest};
+use dhow_transport::{RootHead, Sink, Source};
 use dhow_trust::Admission;
 
-use crate::{Job, Report, Select, Tally};
+use crate::transfer::in_registry;
+use crate::{Job, LayerOptions, Options, Report, Select, Tally};
 
-/// Returns the report of a copy that has nothing to do; `None` when it has, or when nobody can
-/// know without reading.
-pub(crate) async fn report(
-    source: &dyn Source,
-    sink: &dyn Sink,
-    job: &Job,
-    admission: &Admission,
-) -> Option<Report> {
-    let options = &job.options;
-    let as_it_is = options.format.is_none() && !options.strip_removed_platforms && !options.dry_run;
+/// What was found out before the copy begins.
+#[derive(Debug)]
+pub(crate) enum Before {
+    /// There is nothing to do.
+    Unchanged(Report),
+    /// There may be something to do.
+    Copy {
+        /// The destination, where it was opened.
+        sink: Option<Arc<dyn Sink>>,
+        /// Another image stands under the destination's name.
+        other: bool,
+    },
+}
+
+impl Before {
+    const NOTHING: Self = Self::Copy {
+        sink: None,
+        other: false,
+    };
+}
+
+/// Asks both sides at once. Whatever is wrong with an answer, the copy will say it better.
+pub(crate) async fn look(source: &dyn Source, job: &Job, admission: &Admission) -> Before {
+    // On this machine a look costs nothing, and there is time for it when the source was read.
+    if in_registry(&*job.destination).is_none() && !source.caps().counted {
+        return Before::NOTHING;
+    }
+    let Ok(sink) = job.destination.sink().await else {
+        return Before::NOTHING;
+    };
     // What policy says of a signature cannot be known from a digest.
     let admitted = admission.accepts_anything(job.source.transport(), &job.source.policy_scopes());
-    if !source.caps().counted || !as_it_is || !admitted {
-        return None;
+    let asks = admitted && changes_nothing(&job.options);
+    let (there, stands) = if asks && source.caps().counted {
+        heads(source, &*sink, &job.options).await
+    } else {
+        roots(source, &*sink, &job.options).await
+    };
+    match (there, stands) {
+        (Some(there), Some((digest, media_type))) if there == digest && asks => {
+            tracing::debug!(%digest, "the destination has the image under this name");
+            Before::Unchanged(report(source, digest, media_type))
+        }
+        (there, _) => Before::Copy {
+            sink: Some(sink),
+            other: there.is_some(),
+        },
     }
-    // Whatever is wrong with an answer, the copy will say it better.
-    let there = sink.present_root().await.ok().flatten()?;
-    let head = source.root_head().await.ok()?;
-    let kind = head.kind?;
+}
+
+/// Returns whether what arrives is what the source has, by these options.
+fn changes_nothing(options: &Options) -> bool {
+    options.format.is_none()
+        && !options.strip_removed_platforms
+        && !options.dry_run
+        && options.layers == LayerOptions::default()
+}
+
+/// What stands under a name, as far as it is known.
+type Stands = Option<(Digest, MediaType)>;
+
+/// Asks for digests.
+async fn heads(
+    source: &dyn Source,
+    sink: &dyn Sink,
+    options: &Options,
+) -> (Option<Digest>, Stands) {
+    let (there, head) = tokio::join!(sink.present_root(), source.root_head());
+    let there = there.ok().flatten();
+    let Ok(RootHead {
+        digest,
+        kind: Some(kind),
+    }) = head
+    else {
+        return (there, None);
+    };
     let whole = match options.select {
         Select::All => true,
         // An index under this name is not the image for the system.
         Select::System => !kind.is_index(),
         Select::IndexOnly | Select::Platforms(_) => false,
     };
-    if there != head.digest || !whole {
-        return None;
+    (there, whole.then(|| (digest, kind.media_type())))
+}
+
+/// Reads the source's manifest while the destination is asked.
+async fn roots(
+    source: &dyn Source,
+    sink: &dyn Sink,
+    options: &Options,
+) -> (Option<Digest>, Stands) {
+    let reading = async { source.root().await.map_err(drop) };
+    let asking = async { Ok(sink.present_root().await.ok().flatten()) };
+    // A source that cannot be read ends this at once.
+    match futures_util::future::try_join(reading, asking).await {
+        Ok((root, there)) => (there, stands(&root, options)),
+        Err(()) => (None, None),
     }
-    tracing::debug!(digest = %there, "the destination has the image under this name");
-    Some(Report {
-        digest: there,
-        media_type: kind.media_type(),
+}
+
+/// Returns what a copy of this root would put under the destination's name.
+fn stands(root: &RawManifest, options: &Options) -> Stands {
+    match options.select {
+        Select::System if root.kind().is_index() => {
+            let index = Index::parse(root).ok()?;
+            let image = index.choose(&options.platform)?;
+            let kind = image.media_type.manifest_kind()?;
+            (!kind.is_index()).then(|| (image.digest, image.media_type.clone()))
+        }
+        Select::All | Select::System => Some((root.digest(), root.media_type())),
+        Select::IndexOnly | Select::Platforms(_) => None,
+    }
+}
+
+fn report(source: &dyn Source, digest: Digest, media_type: MediaType) -> Report {
+    Report {
+        digest,
+        media_type,
         images: 0,
         sent: Tally::default(),
         reused: Tally::default(),
@@ -48,5 +139,5 @@ pub(crate) async fn report(
         unchanged: true,
         served_by: source.served_by(),
         plan: None,
-    })
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use dhow_copy::{BlobCache, Known};
-use dhow_model::{Annotations, Digest};
+use dhow_model::{Annotations, Digest, Repository};
 
 fn fact(blob: &str, content: &str, format: &str) -> Known {
     let mut annotations = Annotations::new();
@@ -19,6 +19,10 @@ fn fact(blob: &str, content: &str, format: &str) -> Known {
     }
 }
 
+fn place(path: &str) -> Repository {
+    Repository::parse(&format!("r.test/{path}")).expect("the test is right about this")
+}
+
 #[tokio::test]
 async fn what_is_learned_is_known_to_the_next_process() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -30,7 +34,7 @@ async fn what_is_learned_is_known_to_the_next_process() {
     assert!(cache.packed(&gzip.diff_id, "gzip").await.is_empty());
     cache.learn(gzip.clone()).await;
     cache.learn(zstd.clone()).await;
-    cache.seen(&gzip.digest, "r.test", "a/b").await;
+    cache.seen(vec![(gzip.digest, place("a/b"))]).await;
     let next = BlobCache::open(folder.path().join("deep/dhow"));
     let content = gzip.diff_id;
     assert_eq!(
@@ -43,10 +47,13 @@ async fn what_is_learned_is_known_to_the_next_process() {
     );
     assert!(next.packed(&gzip.diff_id, "zstd:chunked").await.is_empty());
     assert_eq!(next.unpacked(&zstd.digest).await, Some(zstd));
-    assert_eq!(next.locations(&gzip.digest, "r.test").await, ["a/b"]);
-    assert!(next.locations(&gzip.digest, "other.test").await.is_empty());
+    let both = vec![gzip.digest, content];
+    let found = next.locations(both.clone(), "r.test").await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[&gzip.digest], ["a/b"]);
+    assert!(next.locations(both.clone(), "other.test").await.is_empty());
     next.gone(&gzip.digest, "r.test", "a/b").await;
-    assert!(cache.locations(&gzip.digest, "r.test").await.is_empty());
+    assert!(cache.locations(both, "r.test").await.is_empty());
 }
 
 #[tokio::test]
@@ -96,9 +103,8 @@ async fn many_write_at_once_and_nothing_is_lost() {
             for number in 0..25 {
                 let name = format!("{writer}/{number}");
                 cache.learn(fact(&name, &name, "gzip")).await;
-                cache
-                    .seen(&Digest::sha256(b"shared"), "r.test", &name)
-                    .await;
+                let shared = Digest::sha256(b"shared");
+                cache.seen(vec![(shared, place(&name))]).await;
             }
         });
     }
@@ -113,11 +119,7 @@ async fn many_write_at_once_and_nothing_is_lost() {
             assert!(cache.unpacked(&digest).await.is_some(), "{name}");
         }
     }
-    assert_eq!(
-        cache
-            .locations(&Digest::sha256(b"shared"), "r.test")
-            .await
-            .len(),
-        5
-    );
+    let shared = Digest::sha256(b"shared");
+    let found = cache.locations(vec![shared], "r.test").await;
+    assert_eq!(found[&shared].len(), 5);
 }

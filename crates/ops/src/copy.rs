@@ -34,8 +34,8 @@ pub struct CopyOptions {
     pub layers: LayerOptions,
     /// Make a plan and report it; change nothing.
     pub dry_run: bool,
-    /// The most blobs in flight at once.
-    pub parallel: NonZeroUsize,
+    /// The most blobs in flight at once; `None`: as many as bring something.
+    pub parallel: Option<NonZeroUsize>,
     /// Trying again.
     pub retry: RetryOptions,
 }
@@ -49,7 +49,7 @@ impl Default for CopyOptions {
             format: None,
             layers: LayerOptions::default(),
             dry_run: false,
-            parallel: DEFAULT_PARALLEL,
+            parallel: None,
             retry: RetryOptions::default(),
         }
     }
@@ -98,6 +98,3 @@ pub async fn copy(
         elapsed: start.elapsed(),
     })
 }
-
-/// As many as skopeo has in flight.
-const DEFAULT_PARALLEL: NonZeroUsize = NonZeroUsize::new(6).expect("6 is not zero");

@@ -142,6 +142,12 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Learns which blobs are here from what stands under the location's name at present, so that
+    /// [`Sink::reuse`] need not ask for each.
+    async fn recall(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Tells what is about to be put for one image, before the first of its blobs. Changes nothing
     /// that is visible.
     async fn prepare(&self, _coming: &Coming) -> Result<()> {

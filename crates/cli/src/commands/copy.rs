@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Write the digest of what was copied to this file
     #[arg(long, value_name = "PATH")]
     digestfile: Option<PathBuf>,
-    /// Copy this many blobs at once; 0 means 6
+    /// Copy this many blobs at once, and no more; 0 means as many as bring speed
     #[arg(long, value_name = "N", default_value_t = 0)]
     image_parallel_copies: usize,
     /// Do not copy signatures (this version copies none)
@@ -89,8 +89,7 @@ impl Args {
                 format: self.format()?,
                 layers,
                 dry_run: self.dry_run,
-                parallel: NonZeroUsize::new(self.image_parallel_copies)
-                    .unwrap_or(CopyOptions::default().parallel),
+                parallel: NonZeroUsize::new(self.image_parallel_copies),
                 retry: self.retry.options(),
             },
         };

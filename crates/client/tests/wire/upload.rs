@@ -17,6 +17,7 @@ fn streamed(data: &Bytes, sized: bool, digested: bool) -> Content {
         .map(|piece| Ok(data.slice_ref(piece)))
         .collect();
     Content {
+        start: 0,
         bytes: futures_util::stream::iter(pieces).boxed(),
         size: sized.then_some(data.len() as u64),
         digest: digested.then(|| blob(data).digest),
@@ -232,6 +233,7 @@ async fn the_sources_own_error_comes_back() {
         vec![Ok(short.clone())], // and then the end, too early
     ] {
         let content = Content {
+            start: 0,
             bytes: futures_util::stream::iter(pieces).boxed(),
             size: Some(5000),
             digest: Some(blob(b"x").digest),

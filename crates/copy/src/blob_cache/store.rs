@@ -1,9 +1,10 @@
 //! The cache as an SQLite file: tables, questions, and what is done about a file that is broken.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use dhow_model::{Annotations, Digest};
+use dhow_model::{Annotations, Digest, Repository};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
 
 use super::Known;
@@ -24,6 +25,11 @@ pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
         }
         outcome => outcome,
     }
+}
+
+/// Returns whether there is a file.
+pub(super) fn exists(folder: &Path) -> bool {
+    folder.join(FILE).exists()
 }
 
 fn prepared(path: &Path) -> rusqlite::Result<Connection> {
@@ -87,15 +93,23 @@ pub(super) fn unpacked(
 
 pub(super) fn locations(
     connection: &Connection,
-    digest: &Digest,
+    digests: &[Digest],
     registry: &str,
-) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare_cached(
+) -> rusqlite::Result<HashMap<Digest, Vec<String>>> {
+    let all = connection.unchecked_transaction()?;
+    let mut statement = all.prepare_cached(
         "SELECT repository FROM places WHERE digest = ?1 AND registry = ?2 \
          ORDER BY seen DESC LIMIT 5",
     )?;
-    let rows = statement.query_map(params![digest.to_string(), registry], |row| row.get(0))?;
-    rows.collect()
+    let mut found = HashMap::new();
+    for digest in digests {
+        let rows = statement.query_map(params![digest.to_string(), registry], |row| row.get(0))?;
+        let places = rows.collect::<rusqlite::Result<Vec<String>>>()?;
+        if !places.is_empty() {
+            found.insert(*digest, places);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn learn(connection: &Connection, fact: &Known, seen: i64) -> rusqlite::Result<()> {
@@ -128,18 +142,21 @@ pub(super) fn learn(connection: &Connection, fact: &Known, seen: i64) -> rusqlit
 
 pub(super) fn seen(
     connection: &Connection,
-    digest: &Digest,
-    registry: &str,
-    repository: &str,
+    places: &[(Digest, Repository)],
     seen: i64,
 ) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
+    // Each transaction locks and writes the file: one for all.
+    let all = connection.unchecked_transaction()?;
+    let mut statement = all.prepare_cached(
         "INSERT OR REPLACE INTO places (digest, registry, repository, seen) \
          VALUES (?1, ?2, ?3, ?4)",
     )?;
-    statement
-        .execute(params![digest.to_string(), registry, repository, seen])
-        .map(drop)
+    for (digest, place) in places {
+        let digest = digest.to_string();
+        statement.execute(params![digest, place.registry(), place.path(), seen])?;
+    }
+    drop(statement);
+    all.commit()
 }
 
 pub(super) fn gone(

@@ -8,7 +8,7 @@ use dhow_transport::{BlobWant, How, Placed};
 use super::{Arrival, Context, Form, Story};
 use crate::Error;
 use crate::blob_cache::Known;
-use crate::plan::{BlobPlan, Step};
+use crate::plan::{BlobPlan, Plan, Step};
 
 impl Context {
     /// Returns what to ask the destination for when it may have the blob as it is.
@@ -70,7 +70,7 @@ impl Context {
         Some(known.diff_id)
     }
 
-    async fn ask(&self, want: &BlobWant, planned: &BlobPlan) -> Result<Option<Placed>, Error> {
+    async fn found(&self, want: &BlobWant, planned: &BlobPlan) -> Result<Option<Placed>, Error> {
         let answer = self.sink.reuse(want).await;
         answer.map_err(|error| self.unstored(error, planned))
     }
@@ -81,18 +81,14 @@ impl Context {
             // An upload may be waiting for the rest of the blob; a mount would open another.
             want.mount_from.clear();
         }
-        if let Some(placed) = self.ask(&want, planned).await? {
-            return Ok(Some(Arrival::kept(placed)));
-        }
-        if attempt > 1 || !want.mount_from.is_empty() || !planned.step.keeps_bytes() {
-            return Ok(None);
-        }
-        want.mount_from = self.seen_at(&planned.blob.digest).await;
-        let Some(from) = want.mount_from.first().cloned() else {
-            return Ok(None);
+        let guess = if attempt == 1 && want.mount_from.is_empty() && planned.step.keeps_bytes() {
+            self.seen_at(&planned.blob.digest)
+        } else {
+            None
         };
-        let placed = self.ask(&want, planned).await?;
-        if placed.is_none() {
+        want.mount_from.extend(guess.clone());
+        let placed = self.found(&want, planned).await?;
+        if let (None, Some(from)) = (&placed, guess) {
             self.forget(&planned.blob.digest, &from).await;
         }
         Ok(placed.map(Arrival::kept))
@@ -110,10 +106,10 @@ impl Context {
             let want = BlobWant {
                 digest: Some(known.digest),
                 size: Some(known.size),
-                mount_from: self.seen_at(&known.digest).await,
+                mount_from: self.seen_of(&known.digest).await,
                 ..self.want(planned)
             };
-            if let Some(placed) = self.ask(&want, planned).await? {
+            if let Some(placed) = self.found(&want, planned).await? {
                 return Ok(Some(Arrival {
                     placed,
                     form: Some(Form {
@@ -138,16 +134,36 @@ impl Context {
             mount_from: Vec::new(),
             ..self.want(planned)
         };
-        let placed = self.ask(&want, planned).await?;
+        let placed = self.found(&want, planned).await?;
         Ok(placed.map(|placed| Arrival::unpacked(placed, known.diff_id)))
     }
 
+    /// Finds out where the blobs of a plan were seen lately.
+    pub(crate) async fn recall_places(&mut self, plan: &Plan) {
+        if let Some(here) = &self.destination_name {
+            let digests = plan.blobs.iter().map(|planned| planned.blob.digest);
+            let registry = here.repository.registry();
+            self.places = self.cache.locations(digests.collect(), registry).await;
+        }
+    }
+
     /// Returns another repository of the destination's registry that had the blob lately.
-    async fn seen_at(&self, digest: &Digest) -> Vec<Repository> {
+    fn seen_at(&self, digest: &Digest) -> Option<Repository> {
+        let here = &self.destination_name.as_ref()?.repository;
+        let known = self.places.get(digest)?;
+        known
+            .iter()
+            .filter_map(|path| here.sibling(path).ok())
+            .find(|there| there != here)
+    }
+
+    /// Does the same for a blob that is not in the plan.
+    async fn seen_of(&self, digest: &Digest) -> Vec<Repository> {
         let Some(here) = self.destination_name.as_ref().map(|name| &name.repository) else {
             return Vec::new();
         };
-        let known = self.cache.locations(digest, here.registry()).await;
+        let mut known = self.cache.locations(vec![*digest], here.registry()).await;
+        let known = known.remove(digest).unwrap_or_default();
         known
             .iter()
             .filter_map(|path| here.sibling(path).ok())
@@ -219,18 +235,24 @@ impl Context {
             }
         };
         if let Some(name) = &self.destination_name {
-            self.saw(&arrival.placed.digest, &name.repository).await;
+            self.saw(arrival.placed.digest, &name.repository);
         }
         if let (Some(name), How::Sent) = (&self.source_name, arrival.placed.how) {
-            self.saw(&source, &name.repository).await;
+            self.saw(source, &name.repository);
         }
         Ok(arrival)
     }
 
-    async fn saw(&self, digest: &Digest, there: &Repository) {
-        self.cache
-            .seen(digest, there.registry(), there.path())
-            .await;
+    fn saw(&self, digest: Digest, there: &Repository) {
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.push((digest, there.clone()));
+        }
+    }
+
+    /// Writes down where blobs are.
+    pub(crate) async fn remember(&self) {
+        let seen = self.seen.lock().map(|mut seen| std::mem::take(&mut *seen));
+        self.cache.seen(seen.unwrap_or_default()).await;
     }
 
     async fn learn_unpacked(&self, planned: &BlobPlan, facts: &UnpackFacts) {

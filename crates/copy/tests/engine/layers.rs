@@ -269,7 +269,7 @@ async fn the_destination_hears_what_comes_in_the_order_of_the_manifest() {
         caps.in_order = true;
     });
     let one = Options {
-        parallel: std::num::NonZeroUsize::MIN,
+        parallel: Some(std::num::NonZeroUsize::MIN),
         ..options()
     };
     copy(&Memory::holding("from", &image), &to, one)

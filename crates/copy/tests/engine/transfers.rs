@@ -91,7 +91,7 @@ async fn the_largest_blob_starts_first() {
     let index = listing(&images);
     let (from, to) = (Memory::holding("from", &index), Memory::new("to"));
     let one = Options {
-        parallel: NonZeroUsize::MIN,
+        parallel: Some(NonZeroUsize::MIN),
         ..all()
     };
     copy(&from, &to, one).await.unwrap();
@@ -136,7 +136,7 @@ async fn blobs_move_at_once_and_no_more_of_them_than_allowed() {
         let image = ImageSpec::oci(10).layers(8).layer_size(8192).build();
         let (from, to) = (Memory::holding("from", &image), Memory::new("to"));
         let options = Options {
-            parallel: NonZeroUsize::new(parallel).unwrap(),
+            parallel: NonZeroUsize::new(parallel),
             ..options()
         };
         copy(&from, &to, options).await.unwrap();
@@ -155,7 +155,11 @@ async fn the_caps_of_either_side_bound_the_blobs_in_flight() {
         Memory::new("to").with_caps(|caps| caps.concurrency = two),
     );
     let events = Arc::new(Events::default());
-    copy_watched(&from, &to, options(), Arc::clone(&events))
+    let six = Options {
+        parallel: NonZeroUsize::new(6),
+        ..options()
+    };
+    copy_watched(&from, &to, six, Arc::clone(&events))
         .await
         .unwrap();
     assert_eq!(to.most_in_flight(), 2);

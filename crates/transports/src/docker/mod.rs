@@ -5,8 +5,10 @@
 
 mod error;
 mod location;
+mod presence;
 mod sink;
 mod source;
+mod uploads;
 
 pub use location::Docker;
 pub(crate) use location::scopes;

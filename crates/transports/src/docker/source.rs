@@ -22,7 +22,7 @@ use super::error::{convert, into_io};
 use super::location::DockerLocation;
 
 /// How many blobs of one image are read at once.
-const CONCURRENCY: NonZeroU16 = NonZeroU16::new(6).expect("6 is not 0");
+const CONCURRENCY: NonZeroU16 = NonZeroU16::new(64).expect("64 is not 0");
 
 /// The registry that counts manifests which are read, and not the question for their digest.
 const COUNTS: &str = "docker.io";

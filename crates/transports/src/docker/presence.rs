@@ -1,0 +1,188 @@
+//! What a registry has already, found out with as few requests as may be.
+//!
+//! ```text
+//! the manifest under the tag lists it   no request
+//! another repository has it             POST ?mount=…&from=other
+//! else                                  POST ?mount=…&from=itself: it is there (201), or the
+//!                                       upload has begun (202)
+//! ```
+//!
+//! Not every registry looks for a blob where it is asked to mount it from. For a blob that is worth
+//! a request it is asked with HEAD, too, at the same time, until it has shown that it does.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use dhow_client::{Error as ClientError, ErrorKind, ManifestRef, RepositoryClient, UploadStart};
+use dhow_model::{Admitted, Digest, ImageManifest, Index, RawManifest, Repository};
+use dhow_transport::{BlobWant, How, Result};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::error::convert;
+use super::sink::DockerSink;
+
+/// Sending a blob up to this size, in bytes, costs no more than to ask whether it is there.
+const NOT_WORTH_A_QUESTION: u64 = 256 * 1024;
+/// How many images of an index are read for what they list.
+const MOST_IMAGES: usize = 16;
+
+/// The blobs that are known to be there.
+#[derive(Debug, Default)]
+pub(super) struct Presence(Mutex<HashSet<Digest>>);
+
+impl Presence {
+    pub(super) fn knows(&self, digest: &Digest) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(digest)
+    }
+
+    pub(super) fn learn(&self, blobs: impl IntoIterator<Item = Digest>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(blobs);
+    }
+}
+
+/// A blob that is there: its size, where that was told, and how it got there.
+pub(super) type Found = Option<(Option<u64>, How)>;
+
+impl DockerSink {
+    /// Finds a blob. Where it is not there an upload for it may have begun.
+    pub(super) async fn find(&self, digest: &Digest, want: &BlobWant) -> Result<Found> {
+        let present = |size| Some((size, How::Present));
+        if self.presence.knows(digest) {
+            return Ok(present(want.size));
+        }
+        if self.uploads.waits(digest) {
+            // What broke may have arrived all the same.
+            let found = self.head(digest).await?;
+            if found.is_some() {
+                self.uploads.cancel(digest).await;
+            }
+            return Ok(found.and_then(present));
+        }
+        if let Some(from) = self.mountable(want) {
+            if self.mounted(digest, from).await? {
+                return Ok(Some((want.size, How::Mounted)));
+            }
+            return self.unless_small(digest, want).await;
+        }
+        let host = self.client.host_facts();
+        if host.refuses_own_mounts() {
+            return Ok(self.head(digest).await?.and_then(present));
+        }
+        if host.answers_own_mounts() || is_small(want) {
+            let there = self.begun(digest).await?;
+            return Ok(there.then_some((want.size, How::Present)));
+        }
+        let (head, begun) = tokio::join!(self.head(digest), self.begun(digest));
+        if begun? {
+            return Ok(present(want.size));
+        }
+        let found = head?;
+        if found.is_some() {
+            self.uploads.cancel(digest).await;
+        }
+        Ok(found.and_then(present))
+    }
+
+    /// Asks for a blob, if it is worth it.
+    async fn unless_small(&self, digest: &Digest, want: &BlobWant) -> Result<Found> {
+        if is_small(want) {
+            return Ok(None);
+        }
+        let found = self.head(digest).await?;
+        if found.is_some() {
+            // A mount that was refused has left an upload that nobody needs.
+            self.uploads.cancel(digest).await;
+        }
+        Ok(found.and_then(|size| Some((size, How::Present))))
+    }
+
+    /// Asks whether a blob is there; returns its size, where that is told.
+    pub(super) async fn head(&self, digest: &Digest) -> Result<Option<Option<u64>>> {
+        let head = self.client.head_blob(digest).await.map_err(convert)?;
+        Ok(head.map(|head| head.size))
+    }
+
+    /// Begins an upload, unless the repository has the blob; returns whether it has.
+    async fn begun(&self, digest: &Digest) -> Result<bool> {
+        match self.client.start_upload_of(digest).await {
+            Ok(UploadStart::Mounted) => Ok(true),
+            Ok(UploadStart::Session(upload)) => {
+                self.uploads.keep(*digest, upload);
+                Ok(false)
+            }
+            Err(error) => Err(convert(error)),
+        }
+    }
+
+    /// Returns the repository to mount a blob from. Only the first is asked: more would cost more
+    /// than they bring.
+    fn mountable<'a>(&self, want: &'a BlobWant) -> Option<&'a Repository> {
+        let here = self.repository();
+        want.mount_from
+            .iter()
+            .find(|from| from.registry() == here.registry() && *from != here)
+    }
+
+    async fn mounted(&self, digest: &Digest, from: &Repository) -> Result<bool> {
+        match self.client.mount(digest, from).await {
+            Ok(UploadStart::Mounted) => Ok(true),
+            Ok(UploadStart::Session(upload)) => {
+                self.uploads.keep(*digest, upload);
+                Ok(false)
+            }
+            // A mount is only a short cut: who may not read there may still write here.
+            Err(error) if is_refused(&error) => {
+                tracing::debug!(%digest, %from, %error, "no mount");
+                Ok(false)
+            }
+            Err(error) => Err(convert(error)),
+        }
+    }
+}
+
+fn is_refused(error: &ClientError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unauthorized
+            | ErrorKind::Denied
+            | ErrorKind::NotFound
+            | ErrorKind::Rejected
+            | ErrorKind::Unsupported
+    )
+}
+
+fn is_small(want: &BlobWant) -> bool {
+    want.size.is_some_and(|size| size <= NOT_WORTH_A_QUESTION)
+}
+
+/// Returns the blobs that the image or the index under a name lists.
+pub(super) async fn listed(
+    client: &RepositoryClient,
+    name: &ManifestRef,
+) -> Result<Vec<Digest>, ClientError> {
+    let root = client.manifest(name).await?;
+    if !root.kind().is_index() {
+        return Ok(blobs(root));
+    }
+    let entries = Index::parse(&root).map_or_else(|_| Vec::new(), |index| index.entries);
+    let images: Vec<RawManifest> = stream::iter(entries.into_iter().take(MOST_IMAGES))
+        .map(|entry| async move { client.manifest(&ManifestRef::Digest(entry.digest)).await })
+        .buffer_unordered(MOST_IMAGES)
+        .try_collect()
+        .await?;
+    Ok(images.into_iter().flat_map(blobs).collect())
+}
+
+/// Returns the blobs of an image that lie beside it; none of what is no image.
+fn blobs(raw: RawManifest) -> Vec<Digest> {
+    match ImageManifest::parse(&Admitted::by_policy(raw)) {
+        Ok(image) => image
+            .blobs()
+            .filter(|blob| blob.urls.is_empty())
+            .map(|blob| blob.digest)
+            .collect(),
+        Err(_) => Vec::new(),
+    }
+}

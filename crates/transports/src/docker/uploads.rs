@@ -1,0 +1,119 @@
+//! Uploads on their way: one that has begun waits for the bytes of its blob, and one that breaks
+//! stays open for the next try of the same blob, which then sends only what the registry lacks.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dhow_client::{Content, Upload, UploadMethod};
+use dhow_model::Digest;
+use dhow_transport::{BlobWant, How, Placed, Result};
+
+use super::error::{convert, is_passing};
+use super::sink::DockerSink;
+
+/// The uploads that have begun.
+#[derive(Debug, Default)]
+pub(super) struct Uploads(Mutex<HashMap<Digest, Open>>);
+
+/// An upload that waits for the bytes of its blob.
+#[derive(Debug)]
+struct Open {
+    upload: Option<Upload>,
+    /// How often sending the blob broke.
+    broken: u32,
+}
+
+impl Uploads {
+    /// Remembers an upload that has begun.
+    pub(super) fn keep(&self, digest: Digest, upload: Upload) {
+        let open = Open {
+            upload: Some(upload),
+            broken: 0,
+        };
+        self.lock().insert(digest, open);
+    }
+
+    /// Returns whether an upload of this blob has begun or broke.
+    pub(super) fn waits(&self, digest: &Digest) -> bool {
+        self.lock().contains_key(digest)
+    }
+
+    /// Returns how many bytes the registry has of a blob whose upload broke.
+    pub(super) fn kept(&self, digest: &Digest) -> u64 {
+        let open = self.lock();
+        let upload = open.get(digest).and_then(|open| open.upload.as_ref());
+        upload.map_or(0, Upload::committed)
+    }
+
+    /// Gives an upload up that nobody needs.
+    pub(super) async fn cancel(&self, digest: &Digest) {
+        let open = self.lock().remove(digest);
+        if let Some(upload) = open.and_then(|open| open.upload) {
+            upload.cancel().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Open>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DockerSink {
+    /// Returns the upload that waits for this blob, or a new one.
+    async fn upload(&self, digest: Option<Digest>) -> Result<(Upload, u32)> {
+        let open = digest.and_then(|digest| self.uploads.lock().remove(&digest));
+        let (waiting, broken) = match open {
+            Some(open) => (open.upload, open.broken),
+            None => (None, 0),
+        };
+        let method = match broken {
+            0 => UploadMethod::Put,
+            // Some registries reset a PUT that is large, and others a PATCH that is.
+            1 => UploadMethod::Patch,
+            _ => UploadMethod::Chunks,
+        };
+        let upload = match waiting {
+            Some(upload) => upload,
+            None => self.client.start_upload().await.map_err(convert)?,
+        };
+        Ok((upload.with_method(method), broken))
+    }
+
+    /// Sends the blob; after a passing failure the upload stays open where the registry kept a
+    /// part.
+    pub(super) async fn send(&self, want: &BlobWant, content: Content) -> Result<Placed> {
+        let (mut upload, broken) = self.upload(want.digest).await?;
+        let error = match upload.send(content).await {
+            Ok(done) => {
+                return Ok(Placed {
+                    digest: done.digest,
+                    size: done.size,
+                    how: How::Sent,
+                });
+            }
+            Err(error) => error,
+        };
+        let kept = error.resume_offset().is_some_and(|offset| offset > 0);
+        let error = convert(error);
+        match want.digest {
+            Some(digest) if is_passing(&error) => {
+                let open = if kept {
+                    // What works is not tried in another way.
+                    Open {
+                        upload: Some(upload),
+                        broken: broken.max(1),
+                    }
+                } else {
+                    upload.cancel().await;
+                    Open {
+                        upload: None,
+                        broken: broken + 1,
+                    }
+                };
+                self.uploads.lock().insert(digest, open);
+            }
+            _ => upload.cancel().await,
+        }
+        Err(error)
+    }
+}
