@@ -43,6 +43,14 @@ pub enum Error {
         /// The size they have.
         actual: u64,
     },
+    /// A blob goes on where the bytes that are there do not end.
+    #[error("the blob goes on at byte {start}, and {kept} bytes of it are here")]
+    Start {
+        /// Where it goes on, in bytes.
+        start: u64,
+        /// How many bytes are there.
+        kept: u64,
+    },
 }
 
 impl Error {

@@ -12,6 +12,7 @@ mod flush;
 mod gc;
 mod index;
 mod lock;
+mod partial;
 mod temporary;
 
 pub use blobs::BlobWriter;

@@ -1,19 +1,23 @@
 //! Blobs in files: reading them as streams and writing streams into them, with the file work on
 //! blocking threads and a bounded number of pieces on the way.
 
+mod store;
+
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use dhow_layout::BlobWriter;
-use dhow_model::{Descriptor, Digest};
-use dhow_transport::{Blob, Body, ByteRange, Error, How, Kind, Placed};
+use dhow_model::Descriptor;
+use dhow_transport::{Blob, ByteRange, Error, Kind};
 use futures_util::{StreamExt as _, stream};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
+
+pub(crate) use self::store::store;
 
 /// Reads an open file as a blob.
 pub(crate) async fn read(
@@ -145,88 +149,6 @@ fn send_pieces(file: &File, sender: &mpsc::Sender<io::Result<Bytes>>) {
     }
 }
 
-/// Stores `blob` through `writer`, under `expected` or under the digest it turns out to have.
-pub(crate) async fn store(
-    writer: BlobWriter,
-    expected: Option<Digest>,
-    blob: Blob,
-) -> Result<Placed, Error> {
-    let writer = match expected {
-        Some(digest) => writer.hashed_with(digest.algorithm()),
-        None => writer,
-    };
-    let finish = move |writer: BlobWriter| match expected {
-        Some(digest) => {
-            let size = writer.written();
-            writer.finish(&digest).map(|()| (digest, size))
-        }
-        None => writer.finish_as_is(),
-    };
-    let (digest, size) = write(writer, blob, finish).await?;
-    Ok(Placed {
-        digest,
-        size,
-        how: How::Sent,
-    })
-}
-
-/// Writes `blob` through `writer` on a blocking thread; `finish` makes it visible.
-async fn write<T: Send + 'static>(
-    mut writer: BlobWriter,
-    blob: Blob,
-    finish: impl FnOnce(BlobWriter) -> Result<T, dhow_layout::Error> + Send + 'static,
-) -> Result<T, Error> {
-    if let Body::Bytes(bytes) = blob.body {
-        return blocking(move || {
-            writer.write(&bytes)?;
-            finish(writer)
-        })
-        .await?
-        .map_err(layout_error);
-    }
-    let mut body = blob.body.into_stream();
-    let (sender, mut receiver) = mpsc::channel::<Bytes>(DEPTH);
-    let (complete, is_complete) = tokio::sync::oneshot::channel::<()>();
-    let thread = tokio::task::spawn_blocking(move || {
-        while let Some(piece) = receiver.blocking_recv() {
-            writer.write(&piece)?;
-        }
-        // A channel that was closed because the transfer broke or was dropped is no end.
-        match is_complete.blocking_recv() {
-            Ok(()) => finish(writer).map(Some),
-            Err(_) => Ok(None),
-        }
-    });
-    let mut broken = None;
-    while let Some(piece) = body.next().await {
-        match piece {
-            Ok(piece) => {
-                // The thread is gone when it could not write: its result says why.
-                if sender.send(piece).await.is_err() {
-                    break;
-                }
-            }
-            Err(error) => {
-                broken = Some(error);
-                break;
-            }
-        }
-    }
-    match broken {
-        None => drop(complete.send(())),
-        Some(_) => drop(complete),
-    }
-    drop(sender);
-    let written = thread
-        .await
-        .map_err(|error| Error::new(Kind::Bug, "a writer is gone").caused_by(error))?;
-    match (written.map_err(layout_error)?, broken) {
-        (_, Some(error)) => Err(Error::from_stream(error)),
-        (Some(value), None) => Ok(value),
-        (None, None) => Err(Error::new(Kind::Bug, "a writer ended before its blob")),
-    }
-}
-
 /// Runs file work where it may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -241,6 +163,10 @@ pub(crate) fn layout_error(error: dhow_layout::Error) -> Error {
     match &error {
         dhow_layout::Error::Digest { .. } => Error::new(Kind::DigestMismatch, error.to_string()),
         dhow_layout::Error::Size { .. } => Error::new(Kind::SizeMismatch, error.to_string()),
+        // Somebody else goes on with it, or has finished it: it is to be asked for again.
+        dhow_layout::Error::Start { .. } => {
+            Error::new(Kind::Io, error.to_string()).retryable(Some(Duration::ZERO))
+        }
         dhow_layout::Error::Index { .. } => Error::new(Kind::Invalid, error.to_string()),
         dhow_layout::Error::Io { action, path, .. } => {
             let (action, path) = (*action, path.clone());
