@@ -106,7 +106,7 @@ impl BlobWriter {
             self.hasher.update(data);
             self.hashed += data.len() as u64;
         }
-        self.grow(data.len())
+        self.grow(data.len() as u64)
     }
 
     /// Reads back and hashes the next piece of what is there and was not hashed when it was
@@ -130,7 +130,7 @@ impl BlobWriter {
 
     /// Finds out that the disk is full before a long download, and keeps the file in one piece.
     /// File systems that cannot do it go on without it.
-    fn reserve(&mut self) -> Result<(), Error> {
+    pub(crate) fn reserve(&mut self) -> Result<(), Error> {
         if std::mem::replace(&mut self.has_space, true) {
             return Ok(());
         }
@@ -148,9 +148,9 @@ impl BlobWriter {
     }
 
     /// Notes that so many bytes more are in the file.
-    fn grow(&mut self, length: usize) -> Result<(), Error> {
+    pub(crate) fn grow(&mut self, length: u64) -> Result<(), Error> {
         self.flusher.written(self.file.file(), length);
-        self.written += length as u64;
+        self.written += length;
         match self.expected_size {
             Some(expected) if self.written > expected => {
                 self.file.discard();

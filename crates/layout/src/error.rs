@@ -19,6 +19,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The file that a blob is copied from cannot be read.
+    #[error("cannot read the file that the blob is copied from")]
+    Read {
+        /// What the system said.
+        source: io::Error,
+    },
     /// `index.json` is not an index.
     #[error("`{}` is not an image index: {why}", path.display())]
     Index {

@@ -8,6 +8,7 @@
 mod blobs;
 mod directory;
 mod error;
+mod file_copy;
 mod flush;
 mod gc;
 mod index;
@@ -18,5 +19,6 @@ mod temporary;
 pub use blobs::BlobWriter;
 pub use directory::{Layout, open_file, read_bounded};
 pub use error::Error;
+pub use file_copy::FileCopy;
 pub use index::LayoutIndex;
 pub use lock::Lock;

@@ -1,16 +1,20 @@
 //! Writing a blob into a file.
 //!
 //! ```text
-//! body ─▶ 2 pieces at most ─▶ blocking thread: write, hash ─▶ finish
+//! stream ─▶ 2 pieces at most ─▶ blocking thread: write, hash ─▶ finish
+//! file ──────────────────────▶ blocking thread: copy, read back, hash ─▶ finish
 //! ```
 //!
 //! What an earlier process left of the blob is hashed while no piece waits, so that it keeps no
 //! connection waiting. A future that is dropped ends the thread after its present piece.
 
+use std::io;
+
 use bytes::Bytes;
-use dhow_layout::BlobWriter;
+use dhow_layout::{BlobWriter, FileCopy};
 use dhow_model::Digest;
 use dhow_transport::{Blob, Body, Error, How, Kind, Placed};
+use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
@@ -30,20 +34,36 @@ pub(crate) async fn store(
     if start != kept {
         return Err(layout_error(dhow_layout::Error::Start { start, kept }));
     }
-    let writer = match expected {
+    let mut writer = match expected {
         Some(digest) => writer.hashed_with(digest.algorithm()),
         None => writer,
     };
     match blob.body {
         Body::Bytes(bytes) => {
-            let mut writer = writer;
             let work = move |wanted: &dyn Fn() -> bool| {
                 writer.write(&bytes)?;
                 finish(writer, expected, How::Sent, wanted)
             };
             watched(work).await?.map_err(layout_error)?.ok_or_else(gone)
         }
-        body => write_stream(writer, expected, body).await,
+        Body::File(part) => {
+            let work = move |wanted: &dyn Fn() -> bool| {
+                let mut copy = FileCopy::new(&part.file, part.offset, part.length);
+                while copy.step(&mut writer)? {
+                    if !wanted() {
+                        return Ok(None);
+                    }
+                }
+                let how = if copy.was_cloned() {
+                    How::Linked
+                } else {
+                    How::Sent
+                };
+                finish(writer, expected, how, wanted)
+            };
+            watched(work).await?.map_err(layout_error)?.ok_or_else(gone)
+        }
+        Body::Stream(stream) => write_stream(writer, expected, stream).await,
     }
 }
 
@@ -51,9 +71,8 @@ pub(crate) async fn store(
 async fn write_stream(
     mut writer: BlobWriter,
     expected: Option<Digest>,
-    body: Body,
+    mut body: BoxStream<'static, io::Result<Bytes>>,
 ) -> Result<Placed, Error> {
-    let mut body = body.into_stream();
     let (sender, mut receiver) = mpsc::channel::<Bytes>(DEPTH);
     let (complete, is_complete) = oneshot::channel::<()>();
     let thread = watched(move |wanted| {
@@ -149,4 +168,23 @@ fn watched<T: Send + 'static>(
 
 fn gone() -> Error {
     Error::new(Kind::Bug, "a writer ended before its blob")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_sees_that_nobody_waits_for_it() {
+        let (seen, is_seen) = oneshot::channel();
+        let work = move |wanted: &dyn Fn() -> bool| {
+            while wanted() {
+                std::thread::yield_now();
+            }
+            seen.send(()).is_ok()
+        };
+        drop(watched(work));
+        is_seen.await.unwrap();
+        assert!(watched(|wanted| wanted()).await.unwrap());
+    }
 }
