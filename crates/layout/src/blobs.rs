@@ -1,7 +1,8 @@
 //! Writing blobs: into a temporary file beside their final place, verified, then named.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use dhow_model::{Algorithm, Digest, Hasher};
@@ -12,37 +13,72 @@ use crate::Error;
 use crate::flush::Flusher;
 use crate::temporary::Temporary;
 
-/// A blob on its way into the layout. Dropping it removes what was written.
+/// A blob on its way into the layout. Dropping it removes what was written, unless a later one can
+/// go on with it.
 #[derive(Debug)]
 pub struct BlobWriter {
     file: Temporary,
     naming: Naming,
     hasher: Hasher,
+    /// How many bytes were hashed: fewer than are there, when an earlier process wrote them.
+    hashed: u64,
     flusher: Flusher,
     expected_size: Option<u64>,
+    has_space: bool,
     written: u64,
+    read_back: Vec<u8>,
 }
 
 impl BlobWriter {
     pub(crate) fn create(blobs: &Path, size: Option<u64>) -> Result<Self, Error> {
         let file = Temporary::create_in(blobs)
             .map_err(|error| Error::io("create a file in", blobs, error))?;
-        if let Some(size) = size.filter(|size| *size > 0) {
-            // Finds out that the disk is full before a long download, and keeps the file in one
-            // piece. File systems without it go on without it.
-            let reserved = fallocate(file.file(), FallocateFlags::KEEP_SIZE, 0, size);
-            if let Err(error @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
-                return Err(Error::io("reserve space in", blobs, error.into()));
+        Ok(Self::new(file, size))
+    }
+
+    /// Starts a blob that is known beforehand, or goes on with it.
+    pub(crate) fn resume(
+        blobs: &Path,
+        digest: &Digest,
+        size: u64,
+        start: u64,
+    ) -> Result<Self, Error> {
+        let may_be_kept = size >= SMALLEST_KEPT;
+        let partial = may_be_kept.then(|| Temporary::partial(blobs, digest));
+        let (file, kept) = match partial.flatten() {
+            Some(file) => {
+                let wrap = |error| Error::io("use a file in", blobs, error);
+                if start == 0 {
+                    file.file().set_len(0).map_err(wrap)?;
+                }
+                let kept = file.file().metadata().map_err(wrap)?.len();
+                (Some(file), kept)
             }
+            None => (None, 0),
+        };
+        if start != kept {
+            return Err(Error::Start { start, kept });
         }
-        Ok(Self {
+        let mut writer = match file {
+            Some(file) => Self::new(file, Some(size)),
+            None => Self::create(blobs, Some(size))?,
+        };
+        writer.written = kept;
+        Ok(writer.hashed_with(digest.algorithm()))
+    }
+
+    fn new(file: Temporary, size: Option<u64>) -> Self {
+        Self {
             file,
             naming: Naming::Nested,
             hasher: Hasher::new(Algorithm::Sha256),
+            hashed: 0,
             flusher: Flusher::default(),
             expected_size: size,
+            has_space: false,
             written: 0,
-        })
+            read_back: Vec::new(),
+        }
     }
 
     /// Starts a blob that will be `directory/<hex>`, as the `dir:` transport names it.
@@ -61,23 +97,77 @@ impl BlobWriter {
 
     /// Adds the next bytes.
     pub fn write(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.reserve()?;
         self.file
             .file()
-            .write_all(data)
-            .map_err(|error| Error::io("write a file in", self.file.directory(), error))?;
-        self.flusher.written(self.file.file(), data.len());
-        self.hasher.update(data);
-        self.written += data.len() as u64;
-        match self.expected_size {
-            Some(expected) if self.written > expected => Err(Error::Size {
-                expected,
-                actual: self.written,
-            }),
+            .write_all_at(data, self.written)
+            .map_err(|error| self.unwritten(error))?;
+        if self.hashed == self.written {
+            self.hasher.update(data);
+            self.hashed += data.len() as u64;
+        }
+        self.grow(data.len() as u64)
+    }
+
+    /// Reads back and hashes the next piece of what is there and was not hashed when it was
+    /// written. Returns whether there is more; [`BlobWriter::finish`] does what is left.
+    pub fn catch_up(&mut self) -> Result<bool, Error> {
+        let behind = self.written - self.hashed;
+        if behind == 0 {
+            return Ok(false);
+        }
+        self.read_back.resize(READ_BACK, 0);
+        let length = usize::try_from(behind).map_or(READ_BACK, |behind| behind.min(READ_BACK));
+        let piece = &mut self.read_back[..length];
+        self.file
+            .file()
+            .read_exact_at(piece, self.hashed)
+            .map_err(|error| Error::io("read back a file in", self.file.directory(), error))?;
+        self.hasher.update(piece);
+        self.hashed += length as u64;
+        Ok(self.hashed < self.written)
+    }
+
+    /// Finds out that the disk is full before a long download, and keeps the file in one piece.
+    /// File systems that cannot do it go on without it.
+    pub(crate) fn reserve(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.has_space, true) {
+            return Ok(());
+        }
+        let Some(size) = self.expected_size.filter(|size| *size > 0) else {
+            return Ok(());
+        };
+        // The length of the file stays: it tells how much has arrived.
+        match fallocate(self.file.file(), FallocateFlags::KEEP_SIZE, 0, size) {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT)) => {
+                let directory = self.file.directory();
+                Err(Error::io("reserve space in", directory, error.into()))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Returns how many bytes were written.
+    /// Notes that so many bytes more are in the file.
+    pub(crate) fn grow(&mut self, length: u64) -> Result<(), Error> {
+        self.flusher.written(self.file.file(), length);
+        self.written += length;
+        match self.expected_size {
+            Some(expected) if self.written > expected => {
+                self.file.discard();
+                Err(Error::Size {
+                    expected,
+                    actual: self.written,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unwritten(&self, error: io::Error) -> Error {
+        Error::io("write a file in", self.file.directory(), error)
+    }
+
+    /// Returns how many bytes are there, with those of an earlier transfer.
     pub const fn written(&self) -> u64 {
         self.written
     }
@@ -91,11 +181,12 @@ impl BlobWriter {
     /// is sure once [`Layout::update_index`](crate::Layout::update_index) has listed it.
     ///
     /// # Errors
-    /// When what was written has another digest or size; then nothing is visible.
-    pub fn finish(self, digest: &Digest) -> Result<(), Error> {
-        self.check_size()?;
-        let actual = self.hasher.clone().finish();
+    /// When what was written has another digest or size; then nothing is visible. Nobody goes on
+    /// with content that has another digest.
+    pub fn finish(mut self, digest: &Digest) -> Result<(), Error> {
+        let actual = self.digest()?;
         if actual != *digest {
+            self.file.discard();
             return Err(Error::Digest {
                 expected: *digest,
                 actual,
@@ -106,22 +197,25 @@ impl BlobWriter {
 
     /// Makes the blob visible under the digest it turned out to have, and returns that and the
     /// size in bytes.
-    pub fn finish_as_is(self) -> Result<(Digest, u64), Error> {
-        self.check_size()?;
-        let written = self.written;
-        let digest = self.hasher.clone().finish();
+    pub fn finish_as_is(mut self) -> Result<(Digest, u64), Error> {
+        let (digest, written) = (self.digest()?, self.written);
         self.place(&digest)?;
         Ok((digest, written))
     }
 
-    fn check_size(&self) -> Result<(), Error> {
+    /// Returns the digest of all that is there, once it has the right size.
+    fn digest(&mut self) -> Result<Digest, Error> {
         match self.expected_size {
-            Some(expected) if expected != self.written => Err(Error::Size {
-                expected,
-                actual: self.written,
-            }),
-            _ => Ok(()),
+            Some(expected) if expected != self.written => {
+                return Err(Error::Size {
+                    expected,
+                    actual: self.written,
+                });
+            }
+            _ => {}
         }
+        while self.catch_up()? {}
+        Ok(self.hasher.clone().finish())
     }
 
     fn place(self, digest: &Digest) -> Result<(), Error> {
@@ -148,6 +242,12 @@ enum Naming {
     /// `<hex>`.
     Flat,
 }
+
+/// Smaller blobs are sent again sooner than they are looked for.
+const SMALLEST_KEPT: u64 = 1024 * 1024;
+
+/// How many bytes are read back at once.
+const READ_BACK: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {

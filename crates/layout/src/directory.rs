@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use dhow_model::{Algorithm, Digest, RawManifest};
 use rustix::fs::{Mode, OFlags};
 
+use crate::partial;
 use crate::temporary::Temporary;
 use crate::{BlobWriter, Error, LayoutIndex, Lock};
 
@@ -79,6 +80,24 @@ impl Layout {
     pub fn create_blob(&self, size: Option<u64>) -> Result<BlobWriter, Error> {
         self.create_directories()?;
         BlobWriter::create(&self.blobs, size)
+    }
+
+    /// Starts a blob whose digest and size (in bytes) are known, at 0 or where [`Layout::kept`] says
+    /// that it goes on. When it is large and not finished, what was written stays for later.
+    ///
+    /// # Errors
+    /// [`Error::Start`] when other bytes than that are here, or somebody else has them now.
+    pub fn resume_blob(&self, digest: &Digest, size: u64, start: u64) -> Result<BlobWriter, Error> {
+        self.create_directories()?;
+        BlobWriter::resume(&self.blobs, digest, size, start)
+    }
+
+    /// Returns how many bytes of a blob are here from a transfer that broke, in this process or an
+    /// earlier one; 0 when somebody is writing them at present. Not verified: that is done with the
+    /// rest.
+    pub fn kept(&self, digest: &Digest, size: u64) -> u64 {
+        let length = partial::length(&partial::path_of(&self.blobs, digest));
+        length.filter(|length| *length < size).unwrap_or_default()
     }
 
     /// Stores a small blob, also in the place of one that is broken.

@@ -19,6 +19,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The file that a blob is copied from cannot be read.
+    #[error("cannot read the file that the blob is copied from")]
+    Read {
+        /// What the system said.
+        source: io::Error,
+    },
     /// `index.json` is not an index.
     #[error("`{}` is not an image index: {why}", path.display())]
     Index {
@@ -42,6 +48,14 @@ pub enum Error {
         expected: u64,
         /// The size they have.
         actual: u64,
+    },
+    /// A blob goes on where the bytes that are there do not end.
+    #[error("the blob goes on at byte {start}, and {kept} bytes of it are here")]
+    Start {
+        /// Where it goes on, in bytes.
+        start: u64,
+        /// How many bytes are there.
+        kept: u64,
     },
 }
 

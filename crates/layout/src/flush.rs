@@ -13,8 +13,8 @@ pub(crate) struct Flusher {
 
 impl Flusher {
     /// Notes that `length` bytes more are in the file.
-    pub(crate) fn written(&mut self, file: &File, length: usize) {
-        self.unflushed += length as u64;
+    pub(crate) fn written(&mut self, file: &File, length: u64) {
+        self.unflushed += length;
         if self.unflushed < STEP {
             return;
         }

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use dhow_model::{Admitted, Descriptor, Digest, ImageManifest, Index, RawManifest};
 use serde_json::Value;
 
+use crate::temporary::remove_stale;
 use crate::{Error, Layout, Lock};
 
 impl Layout {
-    /// Removes the entries for which `condition` holds, then every blob that only they used.
-    /// Returns how many entries there were. Blobs in a shared directory are left alone: other
+    /// Removes the entries for which `condition` holds, then every blob that only they used, and
+    /// partial blobs that nobody has gone on with for days. Returns how many entries there were. Blobs in a shared directory are left alone: other
     /// layouts may use them.
     ///
     /// # Errors
@@ -31,6 +32,7 @@ impl Layout {
             let unused = candidates.difference(&used).copied().collect();
             Ok((removed, unused))
         })?;
+        remove_stale(self.blobs_path());
         for digest in unused {
             let path = self.blob_path(&digest);
             match fs::remove_file(&path) {

@@ -8,14 +8,17 @@
 mod blobs;
 mod directory;
 mod error;
+mod file_copy;
 mod flush;
 mod gc;
 mod index;
 mod lock;
+mod partial;
 mod temporary;
 
 pub use blobs::BlobWriter;
 pub use directory::{Layout, open_file, read_bounded};
 pub use error::Error;
+pub use file_copy::FileCopy;
 pub use index::LayoutIndex;
 pub use lock::Lock;

@@ -1,7 +1,7 @@
 //! Files without a name: a process that is killed leaves nothing of them behind.
 //!
 //! `O_TMPFILE` where the file system has it, else a file with a name that is removed when it is
-//! stale.
+//! stale. Partial blobs, which are to be found again, have a name from the start.
 
 use std::fs::{self, File};
 use std::io::{self, Seek as _};
@@ -10,16 +10,28 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use dhow_model::Digest;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempPath;
 
-/// A file on its way to its name. Dropping it removes it.
+use crate::partial;
+
+/// A file on its way to its name. Dropping it removes it, unless it is a partial blob.
 #[derive(Debug)]
 pub(crate) struct Temporary {
     file: File,
-    /// The name it has meanwhile, where there must be one.
-    name: Option<TempPath>,
+    name: Name,
     directory: PathBuf,
+}
+
+/// The name that a file has meanwhile.
+#[derive(Debug)]
+enum Name {
+    None,
+    /// One that nobody knows, where there must be one.
+    Passing(TempPath),
+    /// That of a partial blob, which this process has alone.
+    Partial(PathBuf),
 }
 
 impl Temporary {
@@ -28,7 +40,7 @@ impl Temporary {
         if let Some(file) = unnamed(directory) {
             return Ok(Self {
                 file,
-                name: None,
+                name: Name::None,
                 directory: directory.to_owned(),
             });
         }
@@ -39,9 +51,30 @@ impl Temporary {
             .into_parts();
         Ok(Self {
             file,
-            name: Some(name),
+            name: Name::Passing(name),
             directory: directory.to_owned(),
         })
+    }
+
+    /// Opens the partial blob of a digest, or creates it. `None` when somebody else has it, and
+    /// where there cannot be one.
+    pub(crate) fn partial(directory: &Path, digest: &Digest) -> Option<Self> {
+        let path = partial::path_of(directory, digest);
+        let file = partial::open(&path)?;
+        // That one is locked now, and goes on however old it is.
+        remove_stale(directory);
+        Some(Self {
+            file,
+            name: Name::Partial(path),
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Sees to it that nothing is left of the file when it is dropped.
+    pub(crate) fn discard(&mut self) {
+        if let Name::Partial(path) = std::mem::replace(&mut self.name, Name::None) {
+            drop(fs::remove_file(path));
+        }
     }
 
     pub(crate) const fn file(&self) -> &File {
@@ -55,19 +88,28 @@ impl Temporary {
 
     /// Gives the file its name and `mode`, in the place of what had the name before, once its
     /// bytes are on the disk.
-    pub(crate) fn persist(self, path: &Path, mode: u32) -> io::Result<()> {
+    pub(crate) fn persist(mut self, path: &Path, mode: u32) -> io::Result<()> {
         self.file
             .set_permissions(fs::Permissions::from_mode(mode))?;
         self.file.sync_data()?;
-        match self.name {
-            Some(name) => name.persist(path).map_err(|error| error.error),
-            None => match link(&self.file, path) {
+        match std::mem::replace(&mut self.name, Name::None) {
+            Name::Passing(name) => name.persist(path).map_err(|error| error.error),
+            Name::Partial(name) => fs::rename(name, path),
+            Name::None => match link(&self.file, path) {
                 Ok(()) => Ok(()),
                 // A link replaces nothing, a rename does.
                 Err(_) => named_copy(&self.file, &self.directory, mode)?
                     .persist(path)
                     .map_err(|error| error.error),
             },
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Name::Partial(path) = &self.name {
+            partial::leave(&self.file, path);
         }
     }
 }
@@ -111,11 +153,17 @@ fn descriptor_path(file: &File) -> PathBuf {
 }
 
 /// Removes what killed processes left behind, once they cannot be writing any more.
-fn remove_stale(directory: &Path) {
+pub(crate) fn remove_stale(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
     for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if partial::is_partial(&name) {
+            partial::remove_if_stale(&entry.path());
+            continue;
+        }
         let old = entry
             .metadata()
             .and_then(|metadata| metadata.modified())
@@ -124,7 +172,7 @@ fn remove_stale(directory: &Path) {
                     .duration_since(modified)
                     .is_ok_and(|age| age > STALE_AFTER)
             });
-        if old && entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if old && name.starts_with(PREFIX) {
             drop(fs::remove_file(entry.path()));
         }
     }
@@ -154,7 +202,7 @@ mod tests {
             .into_parts();
         Temporary {
             file,
-            name: Some(name),
+            name: Name::Passing(name),
             directory: directory.to_owned(),
         }
     }
@@ -178,6 +226,24 @@ mod tests {
     }
 
     #[test]
+    fn a_partial_blob_stays_until_it_is_complete_or_discarded() {
+        let place = tempfile::tempdir().unwrap();
+        let digest = Digest::sha256(b"content");
+        let open = || Temporary::partial(place.path(), &digest);
+        open().unwrap().file().write_all(b"cont").unwrap();
+        assert_eq!(names(place.path()).len(), 1);
+        let partial = open().unwrap();
+        assert!(open().is_none());
+        partial.persist(&place.path().join("name"), 0o640).unwrap();
+        assert_eq!(names(place.path()), ["name"]);
+        let mut wrong = open().unwrap();
+        wrong.file().write_all(b"wrong").unwrap();
+        wrong.discard();
+        drop(wrong);
+        assert_eq!(names(place.path()), ["name"]);
+    }
+
+    #[test]
     fn a_dropped_file_is_gone() {
         let place = tempfile::tempdir().unwrap();
         let unnamed = |directory: &Path| Temporary::create_in(directory).unwrap();
@@ -196,6 +262,7 @@ mod tests {
         for (name, time) in [
             (".dhow-old", Some(old)),
             (".dhow-new", None),
+            (".dhow-partial-x", Some(old)), // Has more time.
             ("other", Some(old)),
         ] {
             let file = File::create(place.path().join(name)).unwrap();
@@ -206,6 +273,6 @@ mod tests {
         remove_stale(place.path());
         let mut left = names(place.path());
         left.sort();
-        assert_eq!(left, [".dhow-new", "other"]);
+        assert_eq!(left, [".dhow-new", ".dhow-partial-x", "other"]);
     }
 }

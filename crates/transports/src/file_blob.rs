@@ -1,58 +1,32 @@
-//! Blobs in files: reading them as streams and writing streams into them, with the file work on
-//! blocking threads and a bounded number of pieces on the way.
+//! Blobs in files: reading them, as parts of files or as streams, and writing them, with the file
+//! work on blocking threads and a bounded number of pieces on the way.
+
+mod buffers;
+mod store;
 
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use dhow_layout::BlobWriter;
-use dhow_model::{Descriptor, Digest};
-use dhow_transport::{Blob, Body, ByteRange, Error, How, Kind, Placed};
+use dhow_model::Descriptor;
+use dhow_transport::{Blob, ByteRange, Error, FilePart, Kind};
+use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use self::buffers::Buffers;
+pub(crate) use self::store::store;
+
 /// Reads an open file as a blob.
-pub(crate) async fn read(
-    mut file: File,
-    blob: &Descriptor,
-    range: ByteRange,
-) -> Result<Blob, Error> {
-    let open = move || {
-        let size = file.metadata()?.len();
-        let start = match range {
-            ByteRange::All => 0,
-            ByteRange::From(offset) => offset,
-        };
-        file.seek(SeekFrom::Start(start))?;
-        Ok::<_, io::Error>((file, size, start))
-    };
-    let (file, size, start) = blocking(open).await?.map_err(|error| {
+pub(crate) async fn read(file: File, blob: &Descriptor, range: ByteRange) -> Result<Blob, Error> {
+    let size = move || file.metadata().map(|metadata| (file, metadata.len()));
+    let (file, size) = blocking(size).await?.map_err(|error| {
         Error::new(Kind::Io, format!("cannot read blob {}", blob.digest)).caused_by(error)
     })?;
-    // Schema 1 manifests do not say how large their layers are.
-    if blob.size > 0 && size != blob.size {
-        return Err(Error::new(
-            Kind::SizeMismatch,
-            format!(
-                "size mismatch: blob {} should have {} bytes and has {size}",
-                blob.digest, blob.size
-            ),
-        ));
-    }
-    let size = size.saturating_sub(start);
-    let (sender, receiver) = mpsc::channel(DEPTH);
-    // Ends by itself: at the end of the file, or when the receiver is gone.
-    drop(tokio::task::spawn_blocking(move || {
-        send_pieces(&file, &sender);
-    }));
-    let pieces = stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|piece| (piece, receiver))
-    });
-    Ok(Blob::from_stream(Some(size), pieces.boxed()))
+    read_part(Arc::new(file), Part { offset: 0, size }, blob, range)
 }
 
 /// Returns a part of a blob that is in memory.
@@ -61,7 +35,8 @@ pub(crate) fn in_memory(bytes: &Bytes, range: ByteRange) -> Blob {
         ByteRange::All => 0,
         ByteRange::From(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
     };
-    Blob::from_bytes(bytes.slice(skip.min(bytes.len())..))
+    let skip = skip.min(bytes.len());
+    Blob::from_bytes(bytes.slice(skip..)).starting_at(skip as u64)
 }
 
 /// Reads a part of a file, such as a member of an archive, as a blob. Several can read one file at
@@ -72,6 +47,7 @@ pub(crate) fn read_part(
     blob: &Descriptor,
     range: ByteRange,
 ) -> Result<Blob, Error> {
+    // Schema 1 manifests do not say how large their layers are.
     if blob.size > 0 && part.size != blob.size {
         return Err(Error::new(
             Kind::SizeMismatch,
@@ -89,15 +65,13 @@ pub(crate) fn read_part(
         offset: part.offset + skip,
         size: part.size - skip,
     };
-    let (sender, receiver) = mpsc::channel(DEPTH);
-    // Ends by itself: at the end of the part, or when the receiver is gone.
-    drop(tokio::task::spawn_blocking(move || {
-        send_part(&file, rest, &sender);
-    }));
-    let pieces = stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|piece| (piece, receiver))
-    });
-    Ok(Blob::from_stream(Some(rest.size), pieces.boxed()))
+    let part = FilePart {
+        file: Arc::clone(&file),
+        offset: rest.offset,
+        length: rest.size,
+        stream: stream_of(file, rest),
+    };
+    Ok(Blob::from_file(part).starting_at(skip))
 }
 
 /// A part of a file, in bytes.
@@ -107,123 +81,41 @@ pub(crate) struct Part {
     pub(crate) size: u64,
 }
 
+/// Returns a part of a file piece by piece. It is read from the first poll on.
+fn stream_of(file: Arc<File>, part: Part) -> BoxStream<'static, io::Result<Bytes>> {
+    let start = async move {
+        let (sender, receiver) = mpsc::channel(DEPTH);
+        // Ends by itself: at the end of the part, or when the receiver is gone.
+        drop(tokio::task::spawn_blocking(move || {
+            send_part(&file, part, &sender);
+        }));
+        stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|piece| (piece, receiver))
+        })
+    };
+    stream::once(start).flatten().boxed()
+}
+
 fn send_part(file: &File, part: Part, sender: &mpsc::Sender<io::Result<Bytes>>) {
     let (mut offset, end) = (part.offset, part.offset + part.size);
+    let room = |left: u64| usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+    // One is being written, and one is being read.
+    let mut buffers = Buffers::new(room(part.size), DEPTH + 2);
     while offset < end {
-        let room = usize::try_from(end - offset).unwrap_or(PIECE).min(PIECE);
-        let mut piece = vec![0; room];
-        let result = match file.read_at(&mut piece, offset) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => {
-                piece.truncate(length);
-                offset += length as u64;
-                Ok(Bytes::from(piece))
-            }
+        let room = room(end - offset);
+        let result = match buffers.fill(|buffer| file.read_at(&mut buffer[..room], offset)) {
+            Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(error),
+            result => result,
         };
-        let last = result.is_err();
-        if sender.blocking_send(result).is_err() || last {
+        let length = result.as_ref().map(|piece| piece.len() as u64).ok();
+        if sender.blocking_send(result).is_err() {
             return;
         }
-    }
-}
-
-fn send_pieces(file: &File, sender: &mpsc::Sender<io::Result<Bytes>>) {
-    loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        let result = match rustix::io::read(file, spare_capacity(&mut piece)) {
-            Ok(0) => return,
-            Ok(_) => Ok(Bytes::from(piece)),
-            Err(Errno::INTR) => continue,
-            Err(error) => Err(error.into()),
-        };
-        let last = result.is_err();
-        if sender.blocking_send(result).is_err() || last {
-            return;
+        match length {
+            Some(length) => offset += length,
+            None => return,
         }
-    }
-}
-
-/// Stores `blob` through `writer`, under `expected` or under the digest it turns out to have.
-pub(crate) async fn store(
-    writer: BlobWriter,
-    expected: Option<Digest>,
-    blob: Blob,
-) -> Result<Placed, Error> {
-    let writer = match expected {
-        Some(digest) => writer.hashed_with(digest.algorithm()),
-        None => writer,
-    };
-    let finish = move |writer: BlobWriter| match expected {
-        Some(digest) => {
-            let size = writer.written();
-            writer.finish(&digest).map(|()| (digest, size))
-        }
-        None => writer.finish_as_is(),
-    };
-    let (digest, size) = write(writer, blob, finish).await?;
-    Ok(Placed {
-        digest,
-        size,
-        how: How::Sent,
-    })
-}
-
-/// Writes `blob` through `writer` on a blocking thread; `finish` makes it visible.
-async fn write<T: Send + 'static>(
-    mut writer: BlobWriter,
-    blob: Blob,
-    finish: impl FnOnce(BlobWriter) -> Result<T, dhow_layout::Error> + Send + 'static,
-) -> Result<T, Error> {
-    if let Body::Bytes(bytes) = blob.body {
-        return blocking(move || {
-            writer.write(&bytes)?;
-            finish(writer)
-        })
-        .await?
-        .map_err(layout_error);
-    }
-    let mut body = blob.body.into_stream();
-    let (sender, mut receiver) = mpsc::channel::<Bytes>(DEPTH);
-    let (complete, is_complete) = tokio::sync::oneshot::channel::<()>();
-    let thread = tokio::task::spawn_blocking(move || {
-        while let Some(piece) = receiver.blocking_recv() {
-            writer.write(&piece)?;
-        }
-        // A channel that was closed because the transfer broke or was dropped is no end.
-        match is_complete.blocking_recv() {
-            Ok(()) => finish(writer).map(Some),
-            Err(_) => Ok(None),
-        }
-    });
-    let mut broken = None;
-    while let Some(piece) = body.next().await {
-        match piece {
-            Ok(piece) => {
-                // The thread is gone when it could not write: its result says why.
-                if sender.send(piece).await.is_err() {
-                    break;
-                }
-            }
-            Err(error) => {
-                broken = Some(error);
-                break;
-            }
-        }
-    }
-    match broken {
-        None => drop(complete.send(())),
-        Some(_) => drop(complete),
-    }
-    drop(sender);
-    let written = thread
-        .await
-        .map_err(|error| Error::new(Kind::Bug, "a writer is gone").caused_by(error))?;
-    match (written.map_err(layout_error)?, broken) {
-        (_, Some(error)) => Err(Error::from_stream(error)),
-        (Some(value), None) => Ok(value),
-        (None, None) => Err(Error::new(Kind::Bug, "a writer ended before its blob")),
     }
 }
 
@@ -238,18 +130,21 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// Classifies what a layout says.
 pub(crate) fn layout_error(error: dhow_layout::Error) -> Error {
-    match &error {
-        dhow_layout::Error::Digest { .. } => Error::new(Kind::DigestMismatch, error.to_string()),
-        dhow_layout::Error::Size { .. } => Error::new(Kind::SizeMismatch, error.to_string()),
-        dhow_layout::Error::Index { .. } => Error::new(Kind::Invalid, error.to_string()),
-        dhow_layout::Error::Io { action, path, .. } => {
-            let (action, path) = (*action, path.clone());
-            match error {
-                dhow_layout::Error::Io { source, .. } => Error::file(action, &path, source),
-                other => Error::new(Kind::Io, other.to_string()),
-            }
-        }
-        _ => Error::new(Kind::Io, error.to_string()),
+    use dhow_layout::Error as Said;
+    let message = error.to_string();
+    match error {
+        Said::Digest { .. } => Error::new(Kind::DigestMismatch, message),
+        Said::Size { .. } => Error::new(Kind::SizeMismatch, message),
+        Said::Index { .. } => Error::new(Kind::Invalid, message),
+        // Somebody else goes on with it, or has finished it: it is to be asked for again.
+        Said::Start { .. } => Error::new(Kind::Io, message).retryable(Some(Duration::ZERO)),
+        Said::Read { source } => Error::new(Kind::Io, message).caused_by(source),
+        Said::Io {
+            action,
+            path,
+            source,
+        } => Error::file(action, &path, source),
+        _ => Error::new(Kind::Io, message),
     }
 }
 

@@ -10,8 +10,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
+use dhow_model::{Descriptor, MediaType};
 use dhow_testkit::conformance::{store, stored, want};
-use dhow_testkit::image::{ImageSpec, SampleImage, validate_dir, validate_layout, write_dir};
+use dhow_testkit::image::{
+    ImageSpec, SampleImage, noise, validate_dir, validate_layout, write_dir,
+};
 use dhow_transport::{Blob, Deletion, Location, Transport};
 use dhow_transports::{dir, oci};
 use futures_util::{StreamExt as _, stream};
@@ -191,6 +195,64 @@ async fn process_writes_until_it_is_killed() {
         .boxed();
     let blob = Blob::from_stream(Some(descriptor.size), body);
     sink.put_blob(&want(descriptor), blob).await.unwrap();
+}
+
+/// A blob that is large enough to go on with, and how much of it is written before the end.
+fn large_blob() -> (Descriptor, Bytes) {
+    let bytes = Bytes::from(noise(7, 16 * PIECE));
+    (Descriptor::of(MediaType::OCTET_STREAM, &bytes), bytes)
+}
+
+const PIECE: usize = 256 * 1024;
+
+#[tokio::test]
+async fn a_blob_goes_on_after_its_writer_was_killed() {
+    let place = tempfile::tempdir().unwrap();
+    let task = place.path().join("process");
+    let mut writer = process("process_writes_half_a_blob", &task, "");
+    while !task.join("is-writing").exists() {
+        assert!(writer.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (descriptor, bytes) = large_blob();
+    let wanted = want(&descriptor);
+    let location = layout(&place.path().join("target"), "new");
+    let sink = location.sink().await.unwrap();
+    assert_eq!(sink.kept(&wanted).await.unwrap(), 0, "it is in use");
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    let kept = sink.kept(&wanted).await.unwrap();
+    // The last pieces may have been on their way.
+    assert!(kept >= 4 * PIECE as u64, "{kept} bytes are there");
+    let rest = bytes.slice(usize::try_from(kept).unwrap()..);
+    let rest = Blob::from_bytes(rest).starting_at(kept);
+    let placed = sink.put_blob(&wanted, rest).await.unwrap();
+    assert_eq!(placed.size, descriptor.size);
+    let target = place.path().join("target/blobs");
+    let stored = target.join("sha256").join(descriptor.digest.hex());
+    assert_eq!(fs::read(stored).unwrap(), bytes);
+    assert_eq!(fs::read_dir(target).unwrap().count(), 1);
+}
+
+#[tokio::test]
+#[ignore = "a part of another test"]
+async fn process_writes_half_a_blob() {
+    let Some((directory_of_task, target, _)) = task() else {
+        return;
+    };
+    let sink = layout(&target, "new").sink().await.unwrap();
+    let (descriptor, bytes) = large_blob();
+    let pieces: Vec<_> = (0..8)
+        .map(|number| Ok(bytes.slice(number * PIECE..(number + 1) * PIECE)))
+        .collect();
+    let body = stream::iter(pieces)
+        .chain(stream::once(async move {
+            fs::write(directory_of_task.join("is-writing"), "").unwrap();
+            std::future::pending().await
+        }))
+        .boxed();
+    let blob = Blob::from_stream(Some(descriptor.size), body);
+    sink.put_blob(&want(&descriptor), blob).await.unwrap();
 }
 
 #[tokio::test]

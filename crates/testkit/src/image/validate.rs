@@ -39,11 +39,13 @@ pub fn validate_layout(path: &Path) -> Result<LayoutContent, String> {
         return Err(format!("`oci-layout` says {marker}"));
     }
     let mut blobs = BTreeSet::new();
-    for algorithm in files(&path.join("blobs"))? {
-        for hex in files(&path.join("blobs").join(&algorithm))? {
+    let folders = files(&path.join("blobs"))?;
+    // Partial blobs lie beside the folders: files of that kind are no part of the layout.
+    for algorithm in folders.iter().filter(|name| !name.starts_with(PARTIAL)) {
+        for hex in files(&path.join("blobs").join(algorithm))? {
             let digest = Digest::parse(&format!("{algorithm}:{hex}"))
                 .map_err(|error| format!("in blobs: {error}"))?;
-            let file = path.join("blobs").join(&algorithm).join(&hex);
+            let file = path.join("blobs").join(algorithm).join(&hex);
             if !digest.matches(&read(&file)?) {
                 return Err(format!("blob {digest} has another digest"));
             }
@@ -163,3 +165,6 @@ fn read(path: &Path) -> Result<Bytes, String> {
         .map(Bytes::from)
         .map_err(|error| format!("{}: {error}", path.display()))
 }
+
+/// How the names of partial blobs begin.
+const PARTIAL: &str = ".dhow-partial-";

@@ -1,6 +1,7 @@
 //! An OCI layout as a destination.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dhow_layout::{Layout, Lock};
@@ -91,10 +92,30 @@ impl Sink for OciSink {
         blocking(move || layout.blob_size(&digest, size).is_some()).await
     }
 
+    async fn kept(&self, want: &BlobWant) -> Result<u64> {
+        let Some((digest, size)) = want.digest.zip(want.size) else {
+            return Ok(0);
+        };
+        let layout = self.location.layout.clone();
+        blocking(move || layout.kept(&digest, size)).await
+    }
+
     async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed> {
-        let size = want.size.or(blob.size);
-        let writer = self.locked(move |layout| layout.create_blob(size)).await?;
-        file_blob::store(writer, want.digest, blob).await
+        let start = blob.start;
+        let (known, size) = (want.digest.zip(want.size), want.size.or(blob.size));
+        let writer = self
+            .locked(move |layout| match known {
+                Some((digest, size)) => layout.resume_blob(&digest, size, start),
+                None => layout.create_blob(size),
+            })
+            .await?;
+        let placed = file_blob::store(writer, want.digest, blob).await;
+        placed.map_err(|error| match error.kind() {
+            // The bytes that were here may have been wrong, as after a crash of the machine. They
+            // are gone now, and the blob begins anew.
+            Kind::DigestMismatch if start > 0 => error.retryable(Some(Duration::ZERO)),
+            _ => error,
+        })
     }
 
     // Docker's types are not among the caps, but whoever insists may store them, as with skopeo.
