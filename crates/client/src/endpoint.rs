@@ -103,6 +103,11 @@ impl Endpoint {
         Err(channel.refusal(answer, what).await)
     }
 
+    /// Returns the folder of the user for what can be lost, if there is one.
+    pub fn cache_home(&self) -> Option<PathBuf> {
+        self.session.environment().cache_home()
+    }
+
     /// Lists the repositories of a registry, in its order.
     pub fn catalog(&self, registry: &str) -> BoxStream<'static, Result<Repository, Error>> {
         crate::tags::catalog(self, registry)

@@ -44,6 +44,11 @@ impl Upload {
         self.committed
     }
 
+    /// Returns the address where the registry continues. It can carry a secret.
+    pub const fn location(&self) -> &Url {
+        &self.location
+    }
+
     /// Sets how the bytes are sent. A host that refused a method before is not asked again.
     #[must_use]
     pub const fn with_method(mut self, method: UploadMethod) -> Self {

@@ -39,10 +39,31 @@ impl Channel {
         }
         let outcome = match host.scheme() {
             Some(scheme) => self.exchange_at(scheme, request, authorization).await,
-            None => self.first_exchange(request, authorization).await,
+            None => match self.named_scheme(request) {
+                Some(scheme) => {
+                    let outcome = self.exchange_at(scheme, request, authorization).await;
+                    if outcome.is_ok() {
+                        host.decide(scheme);
+                    }
+                    outcome
+                }
+                None => self.first_exchange(request, authorization).await,
+            },
         };
         drop(guard);
         outcome.map_err(|fault| self.error_of(fault))
+    }
+
+    /// Returns the scheme that a request names itself: to an address of the registry that it gave
+    /// earlier.
+    fn named_scheme(&self, request: &Request) -> Option<Scheme> {
+        let Target::Url(url) = &request.target else {
+            return None;
+        };
+        [Scheme::Https, Scheme::Http].into_iter().find(|scheme| {
+            let base = self.0.host.base(*scheme);
+            base.is_ok_and(|base| origin::same(&base, url))
+        })
     }
 
     /// Sends a request once, showing nothing to the server.

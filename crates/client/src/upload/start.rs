@@ -4,7 +4,7 @@
 use dhow_model::{Digest, Repository};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use super::Upload;
 use crate::host::Lane;
@@ -62,6 +62,26 @@ impl RepositoryClient {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Goes on with an upload that an earlier process has begun, at the address that it had then.
+    ///
+    /// # Errors
+    /// When the registry does not know it any more.
+    pub async fn continue_upload(&self, location: &str) -> Result<Upload, Error> {
+        let location = Url::parse(location).map_err(|source| {
+            Error::new(ErrorKind::Settings, "the address of an upload is not a URL")
+                .caused_by(source)
+        })?;
+        let mut upload = Upload {
+            client: self.clone(),
+            location,
+            committed: 0,
+            method: UploadMethod::Put,
+            min_chunk: 0,
+        };
+        upload.status().await?;
+        Ok(upload)
     }
 
     /// Returns what the registry has shown of how it takes uploads.

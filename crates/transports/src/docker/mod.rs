@@ -4,6 +4,7 @@
 //! a [`Sink`](dhow_transport::Sink) and a [`Catalog`](dhow_transport::Catalog).
 
 mod error;
+mod journal;
 mod location;
 mod presence;
 mod sink;

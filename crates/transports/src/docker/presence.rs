@@ -56,7 +56,15 @@ impl DockerSink {
             // What broke may have arrived all the same.
             let found = self.head(digest).await?;
             if found.is_some() {
-                self.uploads.cancel(digest).await;
+                self.give_up(digest).await;
+            }
+            return Ok(found.and_then(present));
+        }
+        if let Some(upload) = self.earlier(digest, want).await {
+            let found = self.head(digest).await?;
+            self.uploads.keep(*digest, upload);
+            if found.is_some() {
+                self.give_up(digest).await;
             }
             return Ok(found.and_then(present));
         }

@@ -16,6 +16,7 @@ use dhow_transport::{
 use futures_util::StreamExt as _;
 
 use super::error::{convert, is_passing};
+use super::journal::Journal;
 use super::location::DockerLocation;
 use super::presence::{self, Presence};
 use super::uploads::Uploads;
@@ -34,6 +35,7 @@ pub(super) struct DockerSink {
     caps: SinkCaps,
     pub(super) presence: Presence,
     pub(super) uploads: Uploads,
+    pub(super) journal: Journal,
 }
 
 impl DockerSink {
@@ -57,7 +59,9 @@ impl DockerSink {
             sparse_index: true,
             scope: ReuseScope(format!("docker:{}", location.repository())),
         };
+        let cache = location.endpoint.cache_home();
         Self {
+            journal: Journal::new(cache.as_deref()),
             location,
             client,
             caps,

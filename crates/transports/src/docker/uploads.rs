@@ -9,7 +9,9 @@ use dhow_model::Digest;
 use dhow_transport::{BlobWant, How, Placed, Result};
 
 use super::error::{convert, is_passing};
+use super::journal;
 use super::sink::DockerSink;
+use crate::file_blob::blocking;
 
 /// The uploads that have begun.
 #[derive(Debug, Default)]
@@ -79,12 +81,57 @@ impl DockerSink {
         Ok((upload.with_method(method), broken))
     }
 
+    /// Returns the upload of a large blob that an earlier process has begun, if it goes on.
+    pub(super) async fn earlier(&self, digest: &Digest, want: &BlobWant) -> Option<Upload> {
+        if !is_worth_it(want) {
+            return None;
+        }
+        let (place, digest) = (self.repository().clone(), *digest);
+        let journal = self.journal.clone();
+        let location = blocking(move || journal.read(&place, &digest))
+            .await
+            .ok()??;
+        match self.client.continue_upload(&location).await {
+            Ok(upload) if upload.committed() > 0 => Some(upload),
+            outcome => {
+                // Its address is a secret, and not said.
+                tracing::debug!(%digest, error = ?outcome.err(), "an earlier upload is over");
+                self.forget(&digest).await;
+                None
+            }
+        }
+    }
+
+    /// Gives an upload up that nobody needs.
+    pub(super) async fn give_up(&self, digest: &Digest) {
+        self.uploads.cancel(digest).await;
+        self.forget(digest).await;
+    }
+
+    async fn forget(&self, digest: &Digest) {
+        let (journal, place, digest) = (self.journal.clone(), self.repository().clone(), *digest);
+        drop(blocking(move || journal.forget(&place, &digest)).await);
+    }
+
+    async fn write_down(&self, digest: &Digest, upload: &Upload) {
+        let (journal, place, digest) = (self.journal.clone(), self.repository().clone(), *digest);
+        let location = upload.location().to_string();
+        drop(blocking(move || journal.write(&place, &digest, &location)).await);
+    }
+
     /// Sends the blob; after a passing failure the upload stays open where the registry kept a
     /// part.
     pub(super) async fn send(&self, want: &BlobWant, content: Content) -> Result<Placed> {
         let (mut upload, broken) = self.upload(want.digest).await?;
+        let noted = want.digest.filter(|_| is_worth_it(want));
+        if let Some(digest) = &noted {
+            self.write_down(digest, &upload).await;
+        }
         let error = match upload.send(content).await {
             Ok(done) => {
+                if let Some(digest) = &noted {
+                    self.forget(digest).await;
+                }
                 return Ok(Placed {
                     digest: done.digest,
                     size: done.size,
@@ -95,25 +142,32 @@ impl DockerSink {
         };
         let kept = error.resume_offset().is_some_and(|offset| offset > 0);
         let error = convert(error);
-        match want.digest {
-            Some(digest) if is_passing(&error) => {
-                let open = if kept {
-                    // What works is not tried in another way.
-                    Open {
-                        upload: Some(upload),
-                        broken: broken.max(1),
-                    }
-                } else {
-                    upload.cancel().await;
-                    Open {
-                        upload: None,
-                        broken: broken + 1,
-                    }
-                };
-                self.uploads.lock().insert(digest, open);
+        if let Some(digest) = want.digest.filter(|_| is_passing(&error)) {
+            let open = if kept {
+                // What works is not tried in another way.
+                Open {
+                    upload: Some(upload),
+                    broken: broken.max(1),
+                }
+            } else {
+                upload.cancel().await;
+                Open {
+                    upload: None,
+                    broken: broken + 1,
+                }
+            };
+            self.uploads.lock().insert(digest, open);
+        } else {
+            upload.cancel().await;
+            if let Some(digest) = &noted {
+                self.forget(digest).await;
             }
-            _ => upload.cancel().await,
         }
         Err(error)
     }
+}
+
+/// Returns whether the upload of a blob outlives the process.
+fn is_worth_it(want: &BlobWant) -> bool {
+    want.size.is_some_and(|size| size >= journal::WORTH_IT)
 }

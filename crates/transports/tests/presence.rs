@@ -1,0 +1,251 @@
+//! How few requests it takes to know what a registry has.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
+use dhow_config::{
+    Config, CredentialSource, Credentials, EnvSnapshot, FoundCredentials, Registries,
+};
+use dhow_model::{Descriptor, MediaType};
+use dhow_testkit::image::{ImageSpec, IndexSpec};
+use dhow_testkit::scripted::{Reply, ScriptedServer};
+use dhow_transport::{Blob, BlobWant, How, Placed, Sink, Slot, Transport as _};
+use dhow_transports::docker::Docker;
+use futures_util::StreamExt as _;
+
+/// Opens `a:v1` on the server, for a user whose home is `home`.
+async fn sink_of(server: &ScriptedServer, home: Option<&std::path::Path>) -> Arc<dyn Sink> {
+    let environment = EnvSnapshot {
+        variables: home
+            .map(|home| ("HOME".to_owned(), home.display().to_string()))
+            .into_iter()
+            .collect(),
+        ..EnvSnapshot::default()
+    };
+    let config = Config::new(
+        Arc::new(environment),
+        dhow_config::ConfigOverrides::default(),
+    )
+    .with_registries(Registries::default());
+    let session = Session::new(SessionOptions {
+        config: Arc::new(config),
+        retries: 0,
+        ..SessionOptions::default()
+    })
+    .unwrap();
+    let nobody = CredentialSource::Given(FoundCredentials {
+        credentials: Credentials::Anonymous,
+        origin: "nowhere".to_owned(),
+    });
+    let options = EndpointOptions {
+        tls_verify: Some(false),
+        ..EndpointOptions::new(nobody)
+    };
+    let docker = Docker::new(Endpoint::new(&session, options));
+    let location = docker
+        .parse(&format!("//{}/a:v1", server.address()))
+        .unwrap();
+    location.sink().await.unwrap()
+}
+
+fn layer(length: usize) -> (BlobWant, Bytes) {
+    let bytes: Bytes = (0..length).map(|at| (at % 253) as u8).collect();
+    let blob = Descriptor::of(MediaType::OCI_LAYER_GZIP, &bytes);
+    let want = BlobWant {
+        digest: Some(blob.digest),
+        size: Some(blob.size),
+        media_type: blob.media_type,
+        slot: Slot::Layer { index: 0 },
+        mount_from: Vec::new(),
+    };
+    (want, bytes)
+}
+
+/// Asks for a blob, sends it if it is not there, and returns the methods of the requests.
+async fn place(server: &ScriptedServer, sink: &dyn Sink, length: usize) -> (How, Vec<String>) {
+    let before = server.seen().len();
+    let (want, bytes) = layer(length);
+    let placed = match sink.reuse(&want).await.unwrap() {
+        Some(placed) => placed,
+        None => sink.put_blob(&want, Blob::from_bytes(bytes)).await.unwrap(),
+    };
+    let Placed { digest, size, how } = placed;
+    assert_eq!((Some(digest), Some(size)), (want.digest, want.size));
+    let mut methods: Vec<_> = server.seen()[before..]
+        .iter()
+        .map(|seen| seen.method.clone())
+        .collect();
+    methods.sort();
+    (how, methods)
+}
+
+const SMALL: usize = 10_000;
+const LARGE: usize = 500_000;
+
+#[tokio::test]
+async fn a_blob_that_is_not_there_is_asked_for_by_beginning_its_upload() {
+    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        _ => Reply::status(201),
+    })
+    .await;
+    let sink = sink_of(&server, None).await;
+    let (how, methods) = place(&server, &*sink, SMALL).await;
+    assert_eq!(
+        (how, methods),
+        (How::Sent, vec!["POST".into(), "PUT".into()])
+    );
+    let (want, _) = layer(SMALL);
+    let post = &server.seen()[0];
+    assert_eq!(
+        post.query,
+        format!("from=a&mount={}", want.digest.unwrap()),
+        "from the very repository"
+    );
+    // A large blob is worth a question of its own, at the same time.
+    let (how, methods) = place(&server, &*sink, LARGE).await;
+    assert_eq!(how, How::Sent);
+    assert_eq!(methods, ["HEAD", "POST", "PUT"]);
+}
+
+#[tokio::test]
+async fn a_host_that_mounts_from_the_same_repository_is_asked_with_one_request() {
+    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        _ => Reply::status(201),
+    })
+    .await;
+    let sink = sink_of(&server, None).await;
+    let (how, methods) = place(&server, &*sink, SMALL).await;
+    assert_eq!((how, methods), (How::Present, vec!["POST".into()]));
+    let (how, methods) = place(&server, &*sink, LARGE).await;
+    assert_eq!((how, methods), (How::Present, vec!["POST".into()]));
+}
+
+#[tokio::test]
+async fn an_upload_of_a_blob_that_is_there_is_given_up() {
+    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
+        "HEAD" => Reply::status(200).header("content-length", LARGE.to_string()),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        _ => Reply::status(204),
+    })
+    .await;
+    let sink = sink_of(&server, None).await;
+    let (how, methods) = place(&server, &*sink, LARGE).await;
+    assert_eq!(how, How::Present);
+    assert_eq!(methods, ["DELETE", "HEAD", "POST"]);
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_such_mounts_is_asked_with_head() {
+    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" if seen.query.contains("mount") => Reply::status(400),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        _ => Reply::status(201),
+    })
+    .await;
+    let sink = sink_of(&server, None).await;
+    let (how, methods) = place(&server, &*sink, SMALL).await;
+    assert_eq!(how, How::Sent);
+    assert_eq!(methods, ["POST", "POST", "PUT"]);
+    for length in [SMALL, LARGE] {
+        let (how, methods) = place(&server, &*sink, length).await;
+        assert_eq!(how, How::Sent);
+        assert_eq!(methods, ["HEAD", "POST", "PUT"], "{length}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_present_manifest_lists_is_not_asked_for() {
+    let image = ImageSpec::oci(1).layers(3).build();
+    let index = IndexSpec::oci(2, &["linux/amd64", "linux/arm64"]).build();
+    for held in [image, index] {
+        let served = held.clone();
+        let server = ScriptedServer::start(move |seen, _| {
+            let name = seen.path.rsplit('/').next().unwrap();
+            let manifest = std::iter::once(&served.root)
+                .chain(&served.manifests)
+                .find(|one| name == "v1" || one.digest().to_string() == name);
+            match manifest {
+                Some(manifest) if seen.method == "GET" => Reply::status(200)
+                    .header("content-type", manifest.media_type().as_str())
+                    .body(manifest.bytes().to_vec()),
+                _ => Reply::status(404),
+            }
+        })
+        .await;
+        let sink = sink_of(&server, None).await;
+        sink.recall().await.unwrap();
+        let before = server.seen().len();
+        assert_eq!(before, 1 + held.manifests.len());
+        for (blob, _) in &held.blobs {
+            let want = BlobWant {
+                digest: Some(blob.digest),
+                size: Some(blob.size),
+                media_type: blob.media_type.clone(),
+                slot: Slot::Other,
+                mount_from: Vec::new(),
+            };
+            let placed = sink.reuse(&want).await.unwrap().unwrap();
+            assert_eq!((placed.how, placed.size), (How::Present, blob.size));
+        }
+        assert_eq!(server.seen().len(), before);
+    }
+}
+
+/// A registry that keeps 8 MB of a PUT that breaks, and takes the rest.
+async fn forgetful(kept: u64) -> ScriptedServer {
+    ScriptedServer::start(move |seen, _| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" | "PATCH" => Reply::status(202).header("location", "/up/1"),
+        "PUT" if seen.header("content-length") != "0" => Reply::hang_up().reading(kept),
+        "GET" => Reply::status(204).header("range", format!("0-{}", kept - 1)),
+        _ => Reply::status(201),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_large_upload_goes_on_in_the_next_process() {
+    const SIZE: usize = 17 * 1024 * 1024;
+    const KEPT: usize = 8_000_000;
+    let server = forgetful(KEPT as u64).await;
+    let home = tempfile::tempdir().unwrap();
+    let (want, bytes) = layer(SIZE);
+    let pieces = |from: usize| {
+        let pieces: Vec<_> = bytes[from..]
+            .chunks(100_000)
+            .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+            .collect();
+        let stream = futures_util::stream::iter(pieces).boxed();
+        Blob::from_stream(Some((SIZE - from) as u64), stream).starting_at(from as u64)
+    };
+    let first = sink_of(&server, Some(home.path())).await;
+    assert_eq!(first.kept(&want).await.unwrap(), 0);
+    assert!(first.put_blob(&want, pieces(0)).await.is_err());
+    // In the same process, and in another one.
+    assert_eq!(first.kept(&want).await.unwrap(), KEPT as u64);
+    drop(first);
+    let next = sink_of(&server, Some(home.path())).await;
+    assert_eq!(next.reuse(&want).await.unwrap(), None);
+    assert_eq!(next.kept(&want).await.unwrap(), KEPT as u64);
+    next.put_blob(&want, pieces(KEPT)).await.unwrap();
+    let seen = server.seen();
+    let posts = seen.iter().filter(|seen| seen.method == "POST").count();
+    assert_eq!(posts, 1);
+    let patch = seen.iter().find(|seen| seen.method == "PATCH").unwrap();
+    assert_eq!(
+        patch.header("content-range"),
+        format!("{KEPT}-{}", SIZE - 1)
+    );
+    assert_eq!(patch.body_length, (SIZE - KEPT) as u64);
+    // It is done: the next one begins anew.
+    let last = sink_of(&server, Some(home.path())).await;
+    assert_eq!(last.reuse(&want).await.unwrap(), None);
+    assert_eq!(last.kept(&want).await.unwrap(), 0);
+}
