@@ -162,7 +162,6 @@ impl Context {
         let mut attempt = 1;
         let mut broken = 1;
         let arrival = loop {
-            let before = counter.load(Ordering::Relaxed);
             let error = match self
                 .attempt(planned, reuse, attempt, &counter, &resume)
                 .await
@@ -170,7 +169,7 @@ impl Context {
                 Ok(arrival) => break arrival,
                 Err(error) => error,
             };
-            if counter.load(Ordering::Relaxed).saturating_sub(before) >= PROGRESS {
+            if resume.progress(counter.load(Ordering::Relaxed)) >= PROGRESS {
                 // As long as it goes on, it is not the same break.
                 broken = 1;
             }

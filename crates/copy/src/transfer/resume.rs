@@ -1,6 +1,6 @@
 //! Where the next try of a blob begins: with what the destination has of it from the last.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dhow_codec::Checkpoints;
 use dhow_transport::BlobWant;
@@ -12,6 +12,8 @@ use crate::plan::{BlobPlan, Step};
 #[derive(Debug, Default)]
 pub(super) struct Resume {
     pub(super) checkpoints: Checkpoints,
+    /// Where the last try began.
+    start: AtomicU64,
     /// The destination has bytes from an earlier process, which this one has not verified.
     unseen: AtomicBool,
     /// That was why a try failed; it is not relied on again.
@@ -19,6 +21,11 @@ pub(super) struct Resume {
 }
 
 impl Resume {
+    /// Returns how many bytes have passed in the last try, which has come to `position`.
+    pub(super) fn progress(&self, position: u64) -> u64 {
+        position.saturating_sub(self.start.load(Ordering::Relaxed))
+    }
+
     /// Returns whether a failure may come from what an earlier process left; once.
     pub(super) fn is_worth_a_new_start(&self) -> bool {
         self.unseen.swap(false, Ordering::Relaxed) && !self.failed.swap(true, Ordering::Relaxed)
@@ -39,6 +46,17 @@ pub(super) struct ResumePoint {
 impl Context {
     /// Returns where a try begins.
     pub(super) async fn resume_point(
+        &self,
+        planned: &BlobPlan,
+        want: &BlobWant,
+        (resume, attempt): (&Resume, u32),
+    ) -> ResumePoint {
+        let point = self.find_point(planned, want, (resume, attempt)).await;
+        resume.start.store(point.start, Ordering::Relaxed);
+        point
+    }
+
+    async fn find_point(
         &self,
         planned: &BlobPlan,
         want: &BlobWant,
