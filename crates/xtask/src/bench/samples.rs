@@ -148,3 +148,33 @@ const RECIPES: [Recipe; 4] = [
         own: &[6000, 500, 500],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use dhow_testkit::image::validate_layout;
+
+    use super::super::check;
+    use super::*;
+
+    #[test]
+    fn a_sample_passes_its_checks_until_something_is_missing() {
+        let place = tempfile::tempdir().unwrap();
+        let sample = make("many", place.path(), &Stop::default()).unwrap();
+        assert_eq!(sample.blobs.len(), 101);
+        assert!((9_000_000..12_000_000).contains(&sample.size()));
+        assert_eq!(validate_layout(&sample.layout).unwrap().names, [TAG]);
+        check::layout(&sample.layout, &sample).unwrap();
+        check::archive(&sample.archive, &sample).unwrap();
+
+        let other = Sample {
+            diff_ids: sample.diff_ids[1..].to_vec(),
+            ..sample.clone()
+        };
+        assert!(check::archive(&sample.archive, &other).is_err());
+        let blobs = sample.layout.join("blobs/sha256");
+        fs::remove_file(blobs.join(sample.blobs[7].digest.hex())).unwrap();
+        assert!(check::layout(&sample.layout, &sample).is_err());
+    }
+}
