@@ -2,8 +2,8 @@
 //!
 //! It begins with a few. Whenever as many blobs have arrived as are in flight, the throughput since
 //! the last time is looked at, in bytes and in blobs: small blobs wait for round trips and large ones
-//! for the link. While it grows, twice as many are let through; when it falls, half as many, and from
-//! then on one more at a time.
+//! for the link. While it grows, and blobs are small, twice as many are let through; when it falls,
+//! half as many, and from then on one more at a time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,11 +11,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// How many blobs move at once in the beginning.
-const FIRST: usize = 8;
+const FIRST: usize = 6;
 /// The most that move at once, unless the user asks for more.
 const MOST: usize = 32;
+/// Blobs up to this size in bytes, on average, wait for round trips more than for the link.
+const SMALL: f64 = 1024.0 * 1024.0;
 /// How much more throughput is worth more blobs at once.
-const GAIN: f64 = 1.1;
+const GAIN: f64 = 1.2;
 /// How much less is a sign that they are in each other's way.
 const LOSS: f64 = 0.6;
 
@@ -116,7 +118,7 @@ impl State {
         let rate = self.window.rate();
         self.window = Window::new();
         let gain = rate.over(self.best);
-        if gain >= GAIN {
+        if gain >= GAIN && rate.bytes < SMALL * rate.blobs {
             let more = if self.lost { 1 } else { self.limit };
             self.limit = (self.limit + more).min(most);
         } else if gain < LOSS && self.limit > FIRST {
@@ -205,7 +207,7 @@ mod tests {
         let flow = Flow::new(None, 64);
         let link = |count: usize| Duration::from_millis(100) * u32::try_from(count).unwrap();
         let limit = limit_after(&flow, 200, 1 << 24, link).await;
-        assert_eq!(limit, FIRST * 2);
+        assert_eq!(limit, FIRST);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,16 +5,12 @@ mod stage;
 
 use std::fs;
 
-use crate::shell::{cargo, run as run_program};
+use crate::shell::build_dhow;
 use stage::{Expect, Stage, say};
 
 /// Plays the walkthrough.
 pub(crate) fn run() -> Result<(), String> {
-    run_program(
-        &cargo(),
-        &["build", "--release", "--locked", "--package", "dhow-cli"],
-    )?;
-    let mut stage = Stage::open()?;
+    let mut stage = Stage::open(build_dhow()?)?;
     images::write(&stage.path("hub"))?;
     let hub = stage.serve("hub", "hub", &[])?;
     let users = stage.write_users("skopeo", TOKEN)?;

@@ -1,10 +1,11 @@
-//! Project automation: `cargo xtask demo`, `test` and `tidy`.
+//! Project automation: `cargo xtask demo`, `test`, `tidy` and `bench`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "this program talks to developers"
 )]
 
+mod bench;
 mod demo;
 mod packages;
 mod shell;
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
         Some("demo") => demo::run(),
         Some("test") => test::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
+        Some("bench") => bench::run(&arguments[1..]),
+        Some(bench::MEASURE) => bench::measure(&arguments[1..]),
         _ => Err(USAGE.to_owned()),
     };
     match result {
@@ -35,4 +38,5 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo             build dhow and play the walkthrough on two embedded registries
   test [--install] run every check; with --install (or CI=true) install the Debian packages
                    that the end-to-end tests use
-  tidy             check sizes, names, layering and documents";
+  tidy             check sizes, names, layering and documents
+  bench [OPTION]   measure dhow beside other tools; --help shows the options";

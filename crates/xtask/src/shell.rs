@@ -25,10 +25,16 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
 }
 
 /// Returns whether a program can be found.
-#[expect(clippy::disallowed_methods, reason = "this is no library")]
 pub(crate) fn has(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Returns where a program is on the search path.
+#[expect(clippy::disallowed_methods, reason = "this is no library")]
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
+    places.find(|place| place.is_file())
 }
 
 /// Returns the cargo that runs this program.
@@ -38,4 +44,22 @@ pub(crate) fn has(program: &str) -> bool {
 )]
 pub(crate) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+/// Returns where cargo builds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo is told so in the environment"
+)]
+pub(crate) fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Builds dhow as it is released and returns where it is.
+pub(crate) fn build_dhow() -> Result<PathBuf, String> {
+    run(
+        &cargo(),
+        &["build", "--release", "--locked", "--package", "dhow-cli"],
+    )?;
+    Ok(target_directory().join("release/dhow"))
 }

@@ -10,8 +10,6 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::shell::root;
-
 /// Where the demo plays.
 pub(crate) struct Stage {
     directory: tempfile::TempDir,
@@ -34,11 +32,11 @@ pub(crate) enum Expect {
 }
 
 impl Stage {
-    pub(crate) fn open() -> Result<Self, String> {
+    pub(crate) fn open(dhow: PathBuf) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|error| format!("cannot begin: {error}"))?;
         Ok(Self {
             directory,
-            dhow: target_directory().join("release/dhow"),
+            dhow,
             names: Vec::new(),
             servers: Vec::new(),
             certificates: BTreeMap::new(),
@@ -230,13 +228,4 @@ fn collect(path: &Path, found: &mut Vec<PathBuf>) {
     } else {
         found.push(path.to_owned());
     }
-}
-
-/// Returns where cargo builds.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "cargo is told so in the environment"
-)]
-fn target_directory() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
