@@ -35,7 +35,7 @@ impl Engine {
         let patience = Patience::new(&job.options, &progress);
         let source = patience.run("the source", || open_source(job)).await?;
         let (opened, other) = match unchanged::look(&*source, job, &self.admission).await {
-            Before::Unchanged(report) => return Ok(report),
+            Before::Unchanged(report) => return Ok(*report),
             Before::Copy { sink, other } => (sink, other),
         };
         let raw = async { resolve::tree(&*source, &job.options, &patience).await };

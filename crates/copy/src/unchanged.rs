@@ -18,7 +18,7 @@ use crate::{Job, LayerOptions, Options, Report, Select, Tally};
 #[derive(Debug)]
 pub(crate) enum Before {
     /// There is nothing to do.
-    Unchanged(Report),
+    Unchanged(Box<Report>),
     /// There may be something to do.
     Copy {
         /// The destination, where it was opened.
@@ -55,7 +55,7 @@ pub(crate) async fn look(source: &dyn Source, job: &Job, admission: &Admission) 
     match (there, stands) {
         (Some(there), Some((digest, media_type))) if there == digest && asks => {
             tracing::debug!(%digest, "the destination has the image under this name");
-            Before::Unchanged(report(source, digest, media_type))
+            Before::Unchanged(Box::new(report(source, digest, media_type)))
         }
         (there, _) => Before::Copy {
             sink: Some(sink),

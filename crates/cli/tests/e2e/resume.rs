@@ -61,7 +61,6 @@ fn assert_little_more_travelled(cutter: &Cutter) {
     assert!(cuts >= 3, "only {cuts} cuts");
     let most = size() + size() / 50 + BESIDE;
     assert!(passed <= most, "{passed} bytes, {cuts} cuts");
-    eprintln!("{passed} bytes for {}, {cuts} cuts", size());
 }
 
 #[test]
@@ -123,7 +122,6 @@ fn assert_only_the_rest_travelled(relay: &Cutter) {
     let most = size() / 2 + size() / 20 + BESIDE;
     let passed = relay.passed();
     assert!(passed <= most, "{passed} of {} bytes", size());
-    eprintln!("{passed} bytes of {} after the kill", size());
 }
 
 #[test]

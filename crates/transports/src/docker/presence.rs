@@ -48,9 +48,9 @@ pub(super) type Found = Option<(Option<u64>, How)>;
 impl DockerSink {
     /// Finds a blob. Where it is not there an upload for it may have begun.
     pub(super) async fn find(&self, digest: &Digest, want: &BlobWant) -> Result<Found> {
-        let present = |size| Some((size, How::Present));
+        let present = |size| (size, How::Present);
         if self.presence.knows(digest) {
-            return Ok(present(want.size));
+            return Ok(Some(present(want.size)));
         }
         if self.uploads.waits(digest) {
             // What broke may have arrived all the same.
@@ -58,7 +58,7 @@ impl DockerSink {
             if found.is_some() {
                 self.give_up(digest).await;
             }
-            return Ok(found.and_then(present));
+            return Ok(found.map(present));
         }
         if let Some(upload) = self.earlier(digest, want).await {
             let found = self.head(digest).await?;
@@ -66,7 +66,7 @@ impl DockerSink {
             if found.is_some() {
                 self.give_up(digest).await;
             }
-            return Ok(found.and_then(present));
+            return Ok(found.map(present));
         }
         if let Some(from) = self.mountable(want) {
             if self.mounted(digest, from).await? {
@@ -76,7 +76,7 @@ impl DockerSink {
         }
         let host = self.client.host_facts();
         if host.refuses_own_mounts() {
-            return Ok(self.head(digest).await?.and_then(present));
+            return Ok(self.head(digest).await?.map(present));
         }
         if host.answers_own_mounts() || is_small(want) {
             let there = self.begun(digest).await?;
@@ -84,13 +84,13 @@ impl DockerSink {
         }
         let (head, begun) = tokio::join!(self.head(digest), self.begun(digest));
         if begun? {
-            return Ok(present(want.size));
+            return Ok(Some(present(want.size)));
         }
         let found = head?;
         if found.is_some() {
             self.uploads.cancel(digest).await;
         }
-        Ok(found.and_then(present))
+        Ok(found.map(present))
     }
 
     /// Asks for a blob, if it is worth it.
@@ -103,7 +103,7 @@ impl DockerSink {
             // A mount that was refused has left an upload that nobody needs.
             self.uploads.cancel(digest).await;
         }
-        Ok(found.and_then(|size| Some((size, How::Present))))
+        Ok(found.map(|size| (size, How::Present)))
     }
 
     /// Asks whether a blob is there; returns its size, where that is told.
