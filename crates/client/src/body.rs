@@ -20,6 +20,9 @@ use crate::{Error, ErrorKind, RepositoryClient};
 /// How many bytes must come between two breaks for the count of breaks to begin anew.
 const PROGRESS: u64 = 1024 * 1024;
 
+/// The largest blob, in bytes, that is not worth a connection of its own.
+const SMALL: u64 = 64 * 1024;
+
 /// A blob that is being read.
 #[derive(Debug)]
 pub(crate) struct Download {
@@ -174,13 +177,22 @@ impl Download {
         }
     }
 
+    /// Returns which connections the blob comes on. For a config the one that brought the manifest is
+    /// the nearest.
+    fn lane(&self) -> Lane {
+        match self.size {
+            Some(size) if size <= SMALL => Lane::Small,
+            _ => Lane::Bulk,
+        }
+    }
+
     /// Asks for the blob from the present position on.
     async fn request(&mut self) -> Result<(), Error> {
         let mut request = match &self.place {
             Place::Registry(client, path) => client.request_to(Method::GET, path.clone()),
             Place::Elsewhere(_, url) => Request::to_url(Method::GET, url.clone(), Lane::Bulk),
         };
-        request.lane = Lane::Bulk;
+        request.lane = self.lane();
         request
             .headers
             .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -167,4 +167,4 @@ pub(crate) fn place_is_absent(error: Error, what: &str) -> Error {
 const DEPTH: usize = 2;
 
 /// The size of the pieces that are read from files, in bytes.
-const PIECE: usize = 256 * 1024;
+const PIECE: usize = 64 * 1024;

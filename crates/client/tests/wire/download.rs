@@ -202,3 +202,24 @@ async fn addresses_of_layers_get_no_credentials_and_private_ones_are_passed_over
     assert_eq!(read(stream).await.unwrap(), data);
     assert!(inside.lines().is_empty());
 }
+
+#[tokio::test]
+async fn a_resumed_download_names_the_entity_it_began_with() {
+    // A weak tag names no bytes.
+    for (tag, named) in [("\"abc\"", "\"abc\""), ("W/\"abc\"", "")] {
+        let data = pattern(LENGTH);
+        let served = data.clone();
+        let server = ScriptedServer::start(move |seen, number| {
+            let reply = match number {
+                0 => Reply::status(200).body(served.clone()).cut_after(100_000),
+                _ => partial(&served, start_of(seen)),
+            };
+            reply.header("etag", tag)
+        })
+        .await;
+        let stream = anonymous(&server).blob(&blob(&data), 0).await.unwrap();
+        assert_eq!(read(stream).await.unwrap(), data);
+        let seen = server.seen();
+        assert_eq!([0, 1].map(|at| seen[at].header("if-range")), ["", named]);
+    }
+}
