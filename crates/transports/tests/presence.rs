@@ -52,7 +52,7 @@ async fn sink_of(server: &ScriptedServer, home: Option<&std::path::Path>) -> Arc
 }
 
 fn layer(length: usize) -> (BlobWant, Bytes) {
-    let bytes: Bytes = (0..length).map(|at| (at % 253) as u8).collect();
+    let bytes: Bytes = (0..=252).cycle().take(length).collect();
     let blob = Descriptor::of(MediaType::OCI_LAYER_GZIP, &bytes);
     let want = BlobWant {
         digest: Some(blob.digest),
