@@ -51,6 +51,7 @@ impl App {
             tmp: self.global.tmpdir.clone(),
             policy: self.global.policy(),
             platform: self.global.platform(),
+            stall: self.global.stall_timeout.filter(|stall| !stall.is_zero()),
         })?)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use dhow_client::Timeouts;
 use dhow_config::{Config, Policy};
 use dhow_copy::{BlobCache, Engine};
 use dhow_model::PlatformWish;
@@ -35,6 +37,8 @@ pub struct SessionOptions {
     pub policy: PolicyOption,
     /// The platform that images are chosen for.
     pub platform: PlatformWish,
+    /// How long a connection may give no byte before it counts as broken; `None`: the usual time.
+    pub stall: Option<Duration>,
 }
 
 /// Which policy applies.
@@ -56,9 +60,14 @@ impl Session {
             .environment()
             .cache_home()
             .map(|folder| folder.join("dhow"));
+        let mut timeouts = Timeouts::default();
+        if let Some(stall) = options.stall {
+            timeouts.stall = stall;
+        }
         let client = dhow_client::Session::new(dhow_client::SessionOptions {
             user_agent: options.user_agent,
             config: Arc::clone(&options.config),
+            timeouts,
             ..dhow_client::SessionOptions::default()
         })?;
         Ok(Self {

@@ -30,6 +30,7 @@ fn session(policy: PolicyOption) -> Session {
         tmp: std::env::temp_dir(),
         policy,
         platform: PlatformWish::new("linux", "amd64", None),
+        stall: None,
     })
     .unwrap()
 }

@@ -41,6 +41,9 @@ pub(crate) struct GlobalOptions {
     /// Give up after this time, such as 30s or 5m [default: never]
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) command_timeout: Option<Duration>,
+    /// Take a connection for broken after this time without a byte, such as 20s [default: 1m]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) stall_timeout: Option<Duration>,
     /// Directory for large temporary files
     #[arg(long, global = true, value_name = "DIR", default_value = "/var/tmp")]
     pub(crate) tmpdir: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +32,8 @@ struct State {
     cuts: AtomicU64,
     /// At how many bytes the next cut is.
     next_cut: AtomicU64,
+    /// Connections that were stopped are closed.
+    ended: AtomicBool,
 }
 
 impl Cutter {
@@ -44,6 +46,7 @@ impl Cutter {
             passed: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
             next_cut: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
         });
         state.choose_next_cut();
         let shared = Arc::clone(&state);
@@ -67,6 +70,12 @@ impl Cutter {
 
     /// Lets new connections through from now on, and counts anew.
     pub(crate) fn release(&self) {
+        self.let_others_through();
+        self.state.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Does the same, and keeps those that were stopped as they are.
+    pub(crate) fn let_others_through(&self) {
         *self.state.plan.lock().unwrap() = Plan::Count;
         self.state.passed.store(0, Ordering::SeqCst);
     }
@@ -120,7 +129,7 @@ impl State {
             // When one side is gone, the other learns it.
             let mut lost = [0; 16 * 1024];
             while up && matches!(from.read(&mut lost), Ok(1..)) {}
-            while !up && matches!(self.plan(), Plan::Stop { .. }) {
+            while !up && !self.ended.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(20));
             }
             return (0, true);

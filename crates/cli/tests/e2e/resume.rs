@@ -104,6 +104,25 @@ fn between_registries_a_cut_costs_little_on_the_other_side() {
     assert!(counter.passed() <= most, "{} bytes read", counter.passed());
 }
 
+#[test]
+fn a_connection_that_stands_still_is_a_broken_one() {
+    let desk = Desk::new();
+    let registry = holding(&desk);
+    let relay = Cutter::start(&registry.address, Plan::Stop { after: size() / 2 });
+    let from = format!("docker://{}/large:1", relay.address);
+    let mut command = desk.command();
+    let stall = ["copy", "--stall-timeout=1s"];
+    command
+        .args(stall)
+        .args(FLAGS)
+        .args([&from, "oci:./copied:1"]);
+    let process = command.stderr(Stdio::null()).spawn().unwrap();
+    relay.wait_until_stopped();
+    relay.let_others_through();
+    assert!(process.wait_with_output().unwrap().status.success());
+    validate_layout(&desk.path("copied")).unwrap();
+}
+
 /// Starts a copy, kills it when the relay has let half of the blob pass, and runs it again.
 fn kill_and_run_again(desk: &Desk, relay: &Cutter, from: &str, to: &str) {
     let mut command = desk.command();
