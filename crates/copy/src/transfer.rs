@@ -326,6 +326,7 @@ impl Context {
             media_type: planned.blob.media_type.clone(),
             slot: planned.slot,
             mount_from: self.mount_from.clone(),
+            comes: keeps,
         }
     }
 }

@@ -131,6 +131,9 @@ pub struct BlobWant {
     pub slot: Slot,
     /// Repositories of the destination's registry that have the blob.
     pub mount_from: Vec<Repository>,
+    /// These very bytes are put if they are not there, so that a sink may begin to take them when it
+    /// is asked.
+    pub comes: bool,
 }
 
 /// What a blob is in its image.

@@ -28,6 +28,7 @@ async fn put(path: &Path, rest: &str, image: &SampleImage) {
             media_type: blob.media_type.clone(),
             slot: Slot::Other,
             mount_from: Vec::new(),
+            comes: true,
         };
         if sink.reuse(&want).await.unwrap().is_none() {
             sink.put_blob(&want, Blob::from_bytes(bytes.clone()))

@@ -9,7 +9,7 @@ use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
 use dhow_config::{
     Config, CredentialSource, Credentials, EnvSnapshot, FoundCredentials, Registries,
 };
-use dhow_model::{Descriptor, MediaType};
+use dhow_model::{Descriptor, MediaType, Repository};
 use dhow_testkit::image::{ImageSpec, IndexSpec};
 use dhow_testkit::scripted::{Reply, ScriptedServer};
 use dhow_transport::{Blob, BlobWant, How, Placed, Sink, Slot, Transport as _};
@@ -60,6 +60,7 @@ fn layer(length: usize) -> (BlobWant, Bytes) {
         media_type: blob.media_type,
         slot: Slot::Layer { index: 0 },
         mount_from: Vec::new(),
+        comes: true,
     };
     (want, bytes)
 }
@@ -190,12 +191,31 @@ async fn what_the_present_manifest_lists_is_not_asked_for() {
                 media_type: blob.media_type.clone(),
                 slot: Slot::Other,
                 mount_from: Vec::new(),
+                comes: true,
             };
             let placed = sink.reuse(&want).await.unwrap().unwrap();
             assert_eq!((placed.how, placed.size), (How::Present, blob.size));
         }
         assert_eq!(server.seen().len(), before);
     }
+}
+
+#[tokio::test]
+async fn no_upload_begins_for_a_blob_that_will_not_come() {
+    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        _ => Reply::status(204),
+    })
+    .await;
+    let sink = sink_of(&server, None).await;
+    let (mut want, _) = layer(SMALL);
+    want.comes = false;
+    assert_eq!(sink.reuse(&want).await.unwrap(), None);
+    want.mount_from = vec![Repository::parse(&format!("{}/b", server.address())).unwrap()];
+    assert_eq!(sink.reuse(&want).await.unwrap(), None);
+    let methods: Vec<_> = server.seen().into_iter().map(|seen| seen.method).collect();
+    assert_eq!(methods, ["HEAD", "POST", "DELETE", "HEAD"]);
 }
 
 /// A registry that keeps 8 MB of a PUT that breaks, and takes the rest.

@@ -22,6 +22,7 @@ impl Context {
             media_type: blob.media_type.clone(),
             slot,
             mount_from: Vec::new(),
+            comes: true,
         };
         let fail = |error| {
             let step = format!("store the blob `{}`", blob.digest);

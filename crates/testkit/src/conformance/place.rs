@@ -94,6 +94,7 @@ pub fn want(blob: &Descriptor) -> BlobWant {
         media_type: blob.media_type.clone(),
         slot: Slot::Other,
         mount_from: Vec::new(),
+        comes: true,
     }
 }
 

@@ -72,10 +72,13 @@ impl DockerSink {
             if self.mounted(digest, from).await? {
                 return Ok(Some((want.size, How::Mounted)));
             }
-            return self.unless_small(digest, want).await;
+            if want.comes {
+                return self.unless_small(digest, want).await;
+            }
+            self.uploads.cancel(digest).await;
         }
         let host = self.client.host_facts();
-        if host.refuses_own_mounts() {
+        if host.refuses_own_mounts() || !want.comes {
             return Ok(self.head(digest).await?.map(present));
         }
         if host.answers_own_mounts() || is_small(want) {
