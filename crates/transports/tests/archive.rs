@@ -7,8 +7,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dhow_testkit::conformance::want;
 use dhow_testkit::image::{ImageSpec, SampleImage, gzip};
-use dhow_transport::{Blob, BlobWant, ByteRange, Kind, Location, Slot, Transport as _};
+use dhow_transport::{Blob, ByteRange, Kind, Location, Transport as _};
 use dhow_transports::oci_archive::OciArchive;
 use futures_util::TryStreamExt as _;
 
@@ -22,14 +23,7 @@ fn located(path: &Path, rest: &str) -> Arc<dyn Location> {
 async fn put(path: &Path, rest: &str, image: &SampleImage) {
     let sink = located(path, rest).sink().await.unwrap();
     for (blob, bytes) in &image.blobs {
-        let want = BlobWant {
-            digest: Some(blob.digest),
-            size: Some(blob.size),
-            media_type: blob.media_type.clone(),
-            slot: Slot::Other,
-            mount_from: Vec::new(),
-            comes: true,
-        };
+        let want = want(blob);
         if sink.reuse(&want).await.unwrap().is_none() {
             sink.put_blob(&want, Blob::from_bytes(bytes.clone()))
                 .await

@@ -10,9 +10,10 @@ use dhow_config::{
     Config, CredentialSource, Credentials, EnvSnapshot, FoundCredentials, Registries,
 };
 use dhow_model::{Descriptor, MediaType, Repository};
+use dhow_testkit::conformance::want;
 use dhow_testkit::image::{ImageSpec, IndexSpec};
 use dhow_testkit::scripted::{Reply, ScriptedServer};
-use dhow_transport::{Blob, BlobWant, How, Placed, Sink, Slot, Transport as _};
+use dhow_transport::{Blob, BlobWant, How, Placed, Sink, Transport as _};
 use dhow_transports::docker::Docker;
 use futures_util::StreamExt as _;
 
@@ -54,15 +55,7 @@ async fn sink_of(server: &ScriptedServer, home: Option<&std::path::Path>) -> Arc
 fn layer(length: usize) -> (BlobWant, Bytes) {
     let bytes: Bytes = (0..=252).cycle().take(length).collect();
     let blob = Descriptor::of(MediaType::OCI_LAYER_GZIP, &bytes);
-    let want = BlobWant {
-        digest: Some(blob.digest),
-        size: Some(blob.size),
-        media_type: blob.media_type,
-        slot: Slot::Layer { index: 0 },
-        mount_from: Vec::new(),
-        comes: true,
-    };
-    (want, bytes)
+    (want(&blob), bytes)
 }
 
 /// Asks for a blob, sends it if it is not there, and returns the methods of the requests.
@@ -185,14 +178,7 @@ async fn what_the_present_manifest_lists_is_not_asked_for() {
         let before = server.seen().len();
         assert_eq!(before, 1 + held.manifests.len());
         for (blob, _) in &held.blobs {
-            let want = BlobWant {
-                digest: Some(blob.digest),
-                size: Some(blob.size),
-                media_type: blob.media_type.clone(),
-                slot: Slot::Other,
-                mount_from: Vec::new(),
-                comes: true,
-            };
+            let want = want(blob);
             let placed = sink.reuse(&want).await.unwrap().unwrap();
             assert_eq!((placed.how, placed.size), (How::Present, blob.size));
         }

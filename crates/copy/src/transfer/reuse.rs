@@ -106,7 +106,7 @@ impl Context {
             let want = BlobWant {
                 digest: Some(known.digest),
                 size: Some(known.size),
-                mount_from: self.seen_of(&known.digest).await,
+                mount_from: self.seen_of(&known.digest).await.into_iter().collect(),
                 ..self.want(planned)
             };
             if let Some(placed) = self.found(&want, planned).await? {
@@ -140,7 +140,10 @@ impl Context {
 
     /// Finds out where the blobs of a plan were seen lately.
     pub(crate) async fn recall_places(&mut self, plan: &Plan) {
-        if let Some(here) = &self.destination_name {
+        // Where both sides are one registry, the source is the place to mount from.
+        if let Some(here) = &self.destination_name
+            && self.mount_from.is_empty()
+        {
             let digests = plan.blobs.iter().map(|planned| planned.blob.digest);
             let registry = here.repository.registry();
             self.places = self.cache.locations(digests.collect(), registry).await;
@@ -150,26 +153,14 @@ impl Context {
     /// Returns another repository of the destination's registry that had the blob lately.
     fn seen_at(&self, digest: &Digest) -> Option<Repository> {
         let here = &self.destination_name.as_ref()?.repository;
-        let known = self.places.get(digest)?;
-        known
-            .iter()
-            .filter_map(|path| here.sibling(path).ok())
-            .find(|there| there != here)
+        another(here, self.places.get(digest)?)
     }
 
     /// Does the same for a blob that is not in the plan.
-    async fn seen_of(&self, digest: &Digest) -> Vec<Repository> {
-        let Some(here) = self.destination_name.as_ref().map(|name| &name.repository) else {
-            return Vec::new();
-        };
-        let mut known = self.cache.locations(vec![*digest], here.registry()).await;
-        let known = known.remove(digest).unwrap_or_default();
-        known
-            .iter()
-            .filter_map(|path| here.sibling(path).ok())
-            .find(|there| there != here)
-            .into_iter()
-            .collect()
+    async fn seen_of(&self, digest: &Digest) -> Option<Repository> {
+        let here = &self.destination_name.as_ref()?.repository;
+        let known = self.cache.locations(vec![*digest], here.registry()).await;
+        another(here, known.get(digest)?)
     }
 
     async fn forget(&self, digest: &Digest, there: &Repository) {
@@ -286,6 +277,14 @@ impl Arrival {
             diff_id: Some(diff_id),
         }
     }
+}
+
+/// Returns the first of these repositories that is not this one.
+fn another(here: &Repository, paths: &[String]) -> Option<Repository> {
+    paths
+        .iter()
+        .filter_map(|path| here.sibling(path).ok())
+        .find(|there| there != here)
 }
 
 /// Returns the name under which the cache knows a compression that was found.

@@ -48,82 +48,79 @@ pub(super) type Found = Option<(Option<u64>, How)>;
 impl DockerSink {
     /// Finds a blob. Where it is not there an upload for it may have begun.
     pub(super) async fn find(&self, digest: &Digest, want: &BlobWant) -> Result<Found> {
-        let present = |size| (size, How::Present);
+        let present = Some((want.size, How::Present));
         if self.presence.knows(digest) {
-            return Ok(Some(present(want.size)));
+            return Ok(present);
         }
         if self.uploads.waits(digest) {
             // What broke may have arrived all the same.
-            let found = self.head(digest).await?;
-            if found.is_some() {
-                self.give_up(digest).await;
-            }
-            return Ok(found.map(present));
+            return self.asked(digest).await;
         }
         if let Some(upload) = self.earlier(digest, want).await {
-            let found = self.head(digest).await?;
             self.uploads.keep(*digest, upload);
-            if found.is_some() {
-                self.give_up(digest).await;
-            }
-            return Ok(found.map(present));
+            return self.asked(digest).await;
         }
         if let Some(from) = self.mountable(want) {
             if self.mounted(digest, from).await? {
                 return Ok(Some((want.size, How::Mounted)));
             }
             if want.comes {
-                return self.unless_small(digest, want).await;
+                if is_small(want) {
+                    return Ok(None);
+                }
+                return self.asked(digest).await;
             }
             self.uploads.cancel(digest).await;
         }
         let host = self.client.host_facts();
         if host.refuses_own_mounts() || !want.comes {
-            return Ok(self.head(digest).await?.map(present));
+            return self.asked(digest).await;
         }
         if host.answers_own_mounts() || is_small(want) {
             let there = self.begun(digest).await?;
-            return Ok(there.then_some((want.size, How::Present)));
+            return Ok(present.filter(|_| there));
         }
         let (head, begun) = tokio::join!(self.head(digest), self.begun(digest));
         if begun? {
-            return Ok(Some(present(want.size)));
+            return Ok(present);
         }
-        let found = head?;
-        if found.is_some() {
-            self.uploads.cancel(digest).await;
-        }
-        Ok(found.map(present))
+        self.judged(digest, head?).await
     }
 
-    /// Asks for a blob, if it is worth it.
-    async fn unless_small(&self, digest: &Digest, want: &BlobWant) -> Result<Found> {
-        if is_small(want) {
-            return Ok(None);
-        }
+    /// Asks for a blob.
+    async fn asked(&self, digest: &Digest) -> Result<Found> {
         let found = self.head(digest).await?;
-        if found.is_some() {
-            // A mount that was refused has left an upload that nobody needs.
-            self.uploads.cancel(digest).await;
-        }
-        Ok(found.map(|size| (size, How::Present)))
+        self.judged(digest, found).await
     }
 
-    /// Asks whether a blob is there; returns its size, where that is told.
-    pub(super) async fn head(&self, digest: &Digest) -> Result<Option<Option<u64>>> {
+    /// Gives up the upload that has begun for a blob, where it turns out to be there.
+    async fn judged(&self, digest: &Digest, found: Found) -> Result<Found> {
+        if found.is_some() {
+            self.give_up(digest).await;
+        }
+        Ok(found)
+    }
+
+    /// Asks whether a blob is there.
+    pub(super) async fn head(&self, digest: &Digest) -> Result<Found> {
         let head = self.client.head_blob(digest).await.map_err(convert)?;
-        Ok(head.map(|head| head.size))
+        Ok(head.map(|head| (head.size, How::Present)))
     }
 
     /// Begins an upload, unless the repository has the blob; returns whether it has.
     async fn begun(&self, digest: &Digest) -> Result<bool> {
-        match self.client.start_upload_of(digest).await {
-            Ok(UploadStart::Mounted) => Ok(true),
-            Ok(UploadStart::Session(upload)) => {
+        let start = self.client.start_upload_of(digest).await;
+        Ok(self.is_mounted(digest, start.map_err(convert)?))
+    }
+
+    /// Returns whether the registry has the blob now; an upload that it began instead is kept.
+    fn is_mounted(&self, digest: &Digest, start: UploadStart) -> bool {
+        match start {
+            UploadStart::Mounted => true,
+            UploadStart::Session(upload) => {
                 self.uploads.keep(*digest, upload);
-                Ok(false)
+                false
             }
-            Err(error) => Err(convert(error)),
         }
     }
 
@@ -138,11 +135,7 @@ impl DockerSink {
 
     async fn mounted(&self, digest: &Digest, from: &Repository) -> Result<bool> {
         match self.client.mount(digest, from).await {
-            Ok(UploadStart::Mounted) => Ok(true),
-            Ok(UploadStart::Session(upload)) => {
-                self.uploads.keep(*digest, upload);
-                Ok(false)
-            }
+            Ok(start) => Ok(self.is_mounted(digest, start)),
             // A mount is only a short cut: who may not read there may still write here.
             Err(error) if is_refused(&error) => {
                 tracing::debug!(%digest, %from, %error, "no mount");

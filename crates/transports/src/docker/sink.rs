@@ -112,7 +112,7 @@ impl Sink for DockerSink {
         };
         let size = match size.or(want.size) {
             Some(size) => Some(size),
-            None => self.head(&digest).await?.flatten(),
+            None => self.head(&digest).await?.and_then(|(size, _)| size),
         };
         Ok(size.map(|size| Placed { digest, size, how }))
     }

@@ -47,12 +47,14 @@ impl Uploads {
         upload.map_or(0, Upload::committed)
     }
 
-    /// Gives an upload up that nobody needs.
-    pub(super) async fn cancel(&self, digest: &Digest) {
+    /// Gives an upload up that nobody needs; returns whether there was one.
+    pub(super) async fn cancel(&self, digest: &Digest) -> bool {
         let open = self.lock().remove(digest);
+        let known = open.is_some();
         if let Some(upload) = open.and_then(|open| open.upload) {
             upload.cancel().await;
         }
+        known
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Open>> {
@@ -104,8 +106,9 @@ impl DockerSink {
 
     /// Gives an upload up that nobody needs.
     pub(super) async fn give_up(&self, digest: &Digest) {
-        self.uploads.cancel(digest).await;
-        self.forget(digest).await;
+        if self.uploads.cancel(digest).await {
+            self.forget(digest).await;
+        }
     }
 
     async fn forget(&self, digest: &Digest) {
