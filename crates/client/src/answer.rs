@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, LINK, LOCATION, WARNING};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use serde::Deserialize;
 use url::Url;
 
@@ -22,7 +24,7 @@ const MAX_WORDS: usize = 300;
 /// The head of an answer, with its body still to be read.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    response: reqwest::Response,
+    response: Response<Incoming>,
     url: Url,
     at_origin: bool,
     /// How long the body may give no byte before it counts as broken.
@@ -40,7 +42,7 @@ pub(crate) struct Refusal {
 
 impl Answer {
     pub(crate) const fn new(
-        response: reqwest::Response,
+        response: Response<Incoming>,
         url: Url,
         at_origin: bool,
         stall: Duration,
@@ -125,9 +127,9 @@ impl Answer {
 
     /// Returns the next piece of the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        match tokio::time::timeout(self.stall, self.response.chunk()).await {
+        match tokio::time::timeout(self.stall, data(self.response.body_mut())).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(fault::broken_body(error, &self.url)),
+            Ok(Err(error)) => Err(fault::broken_body(&error, &self.url)),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
                 format!(
@@ -200,6 +202,16 @@ impl Answer {
         }
         error
     }
+}
+
+/// Returns the next data of a body; trailers are skipped.
+async fn data(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 #[derive(Deserialize)]

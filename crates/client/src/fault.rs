@@ -1,4 +1,4 @@
-//! What a broken connection means: an error with a kind, for whatever reqwest reports.
+//! What a broken connection means: an error with a kind, for whatever hyper and TLS report.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,6 +10,7 @@ use crate::guard::Forbidden;
 use crate::host::Host;
 use crate::origin::redacted;
 use crate::tls;
+use crate::wire::WireError;
 use crate::{Error, ErrorKind};
 
 /// The innermost cause of a fault. The layers above it say nothing that a user can act on.
@@ -25,17 +26,15 @@ impl fmt::Display for Cause {
 impl StdError for Cause {}
 
 /// Returns the error for a request that got no answer.
-pub(crate) fn no_answer(error: reqwest::Error, url: &Url, host: &Host) -> Error {
-    // The URL can carry a signature in its query.
-    let error = error.without_url();
+pub(crate) fn no_answer(error: &WireError, url: &Url, host: &Host) -> Error {
     let authority = authority(url);
-    if let Some(found) = find::<Forbidden>(&error) {
+    if let Some(found) = find::<Forbidden>(error) {
         return forbidden(found);
     }
-    if let Some(fault) = identity_fault(&error, &authority, host) {
+    if let Some(fault) = identity_fault(error, &authority, host) {
         return fault;
     }
-    if let Some(found) = find::<rustls::Error>(&error) {
+    if let Some(found) = find::<rustls::Error>(error) {
         return tls_fault(found, &authority, host);
     }
     if error.is_timeout() {
@@ -45,7 +44,7 @@ pub(crate) fn no_answer(error: reqwest::Error, url: &Url, host: &Host) -> Error 
         )
         .retryable(None);
     }
-    let cause = Cause(innermost(&error));
+    let cause = Cause(innermost(error));
     if error.is_builder() {
         return Error::new(ErrorKind::Bug, "a request cannot be built").caused_by(cause);
     }
@@ -70,8 +69,8 @@ pub(crate) fn forbidden(forbidden: &Forbidden) -> Error {
 }
 
 /// Returns the error for an answer whose body broke off.
-pub(crate) fn broken_body(error: reqwest::Error, url: &Url) -> Error {
-    let cause = Cause(innermost(&error.without_url()));
+pub(crate) fn broken_body(error: &hyper::Error, url: &Url) -> Error {
+    let cause = Cause(innermost(error));
     Error::new(
         ErrorKind::Unreachable,
         format!("the answer of `{}` broke off", redacted(url)),
@@ -81,7 +80,7 @@ pub(crate) fn broken_body(error: reqwest::Error, url: &Url) -> Error {
 }
 
 /// Returns whether a host that did not answer in https may speak plain http.
-pub(crate) fn may_be_plain(error: &reqwest::Error) -> bool {
+pub(crate) fn may_be_plain(error: &WireError) -> bool {
     match find::<rustls::Error>(error) {
         // Whoever sends an alert speaks TLS.
         Some(rustls::Error::InvalidMessage(_)) => true,
@@ -123,7 +122,7 @@ pub(crate) fn tls_fault(error: &rustls::Error, authority: &str, host: &Host) -> 
 
 /// Returns the error for a connection that ended because there was no client certificate to show.
 /// In TLS 1.3 the server says so only after the handshake, or just hangs up.
-fn identity_fault(error: &reqwest::Error, authority: &str, host: &Host) -> Option<Error> {
+fn identity_fault(error: &WireError, authority: &str, host: &Host) -> Option<Error> {
     let trust = host.trust()?;
     let over = match find::<rustls::Error>(error) {
         Some(found) => matches!(found, rustls::Error::AlertReceived(_)),
@@ -190,36 +189,28 @@ pub(crate) fn authority(url: &Url) -> String {
 }
 
 fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut deepest = error;
-    loop {
-        let wrapped = deepest
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .map(|wrapped| wrapped as &(dyn StdError + 'static));
-        match wrapped.or_else(|| deepest.source()) {
-            Some(next) => deepest = next,
-            None => return deepest.to_string(),
-        }
-    }
+    let deepest = causes(error).last();
+    deepest.map_or_else(String::new, ToString::to_string)
 }
 
 /// Finds an error of a type in a chain of causes.
 pub(crate) fn find<'a, E: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
+    causes(error).find_map(|cause| cause.downcast_ref::<E>())
+}
+
+/// Returns an error and all that caused it, the innermost last.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn StdError + 'static) = *error;
         // The source of an io::Error is that of what it wraps, so it must be looked into.
         let wrapped = error
             .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+            .and_then(io::Error::get_ref)
+            .map(|wrapped| wrapped as &(dyn StdError + 'static));
+        wrapped.or_else(|| error.source())
+    })
 }

@@ -53,11 +53,11 @@ impl Feed {
     }
 
     /// Returns a body of the next `length` bytes, or of all that is left.
-    pub(crate) fn body(&self, length: Option<u64>) -> reqwest::Body {
-        reqwest::Body::wrap(Part {
+    pub(crate) fn body(&self, length: Option<u64>) -> Part {
+        Part {
             feed: self.clone(),
             left: length,
-        })
+        }
     }
 
     /// Reads and drops bytes that the server has already.
@@ -171,7 +171,7 @@ impl std::fmt::Debug for Feed {
 }
 
 /// The body of one request.
-struct Part {
+pub(crate) struct Part {
     feed: Feed,
     /// How many bytes are still to come; `None`: all there are.
     left: Option<u64>,

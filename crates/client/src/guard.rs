@@ -17,12 +17,16 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, Ordering};
-
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+
+use futures_core::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 use url::{Host, Url};
 
+use crate::wire::{BoxError, Unresolved};
 use crate::zone::Zone;
 
 /// Judges the addresses that one registry names.
@@ -102,8 +106,8 @@ impl Guard {
     }
 
     /// Returns the resolver that connections are made with.
-    pub(crate) fn resolver(&self) -> Arc<impl Resolve + use<>> {
-        Arc::new(Guarded(Arc::clone(&self.0)))
+    pub(crate) fn resolver(&self) -> Resolver {
+        Resolver(Arc::clone(&self.0))
     }
 }
 
@@ -163,15 +167,26 @@ impl Inner {
     }
 }
 
-struct Guarded(Arc<Inner>);
+/// Finds the addresses of names, and leaves out those to which no connection may be made.
+#[derive(Clone)]
+pub(crate) struct Resolver(Arc<Inner>);
 
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let admitted = inner.admit(name.as_str(), found.collect())?;
-            Ok(Box::new(admitted.into_iter()) as Addrs)
+            let found = tokio::net::lookup_host((name.as_str(), 0))
+                .await
+                .map_err(Unresolved)?;
+            Ok(inner.admit(name.as_str(), found.collect())?.into_iter())
         })
     }
 }

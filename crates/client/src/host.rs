@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
-use reqwest::Client;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -18,10 +16,8 @@ use crate::guard::Guard;
 use crate::pace::Pace;
 use crate::tls::{self, Loaded, Trust};
 use crate::upload_facts::UploadFacts;
+use crate::wire::{Wire, WireOptions};
 use crate::{Error, ErrorKind, Session};
-
-/// How long the kernel waits for data to be acknowledged before it calls a connection dead.
-const DEAD_AFTER: Duration = Duration::from_mins(1);
 
 /// What tells hosts apart: the same registry with other certificates is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +52,7 @@ pub(crate) struct Host {
     scheme: OnceLock<Scheme>,
     /// Held by the request that finds out the scheme.
     pub(crate) deciding: tokio::sync::Mutex<()>,
-    plain: OnceLock<Client>,
+    plain: OnceLock<Wire>,
     secure: OnceCell<Secure>,
     challenges: Mutex<HashMap<String, Challenge>>,
     uploads: UploadFacts,
@@ -66,8 +62,8 @@ pub(crate) struct Host {
 }
 
 struct Secure {
-    small: Client,
-    bulk: Client,
+    small: Wire,
+    bulk: Wire,
     trust: Arc<Trust>,
 }
 
@@ -149,21 +145,21 @@ impl Host {
 
     /// Returns the connections for `url`. Certificates are read when the first https request
     /// needs them.
-    pub(crate) async fn client(
+    pub(crate) async fn wire(
         &self,
         session: &Session,
         url: &Url,
         lane: Lane,
-    ) -> Result<Client, Error> {
+    ) -> Result<Wire, Error> {
         self.guard
             .check(url)
             .map_err(|why| fault::forbidden(&why))?;
         if url.scheme() == "http" {
-            if let Some(client) = self.plain.get() {
-                return Ok(client.clone());
+            if let Some(wire) = self.plain.get() {
+                return Ok(wire.clone());
             }
-            let client = self.build(session, tls::nothing_trusted()?, Lane::Bulk)?;
-            return Ok(self.plain.get_or_init(|| client).clone());
+            let wire = self.build(session, tls::nothing_trusted()?);
+            return Ok(self.plain.get_or_init(|| wire).clone());
         }
         let secure = self.secure.get_or_try_init(|| self.secure(session)).await?;
         Ok(match lane {
@@ -194,41 +190,19 @@ impl Host {
         let mut bulk = config;
         bulk.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Secure {
-            small: self.build(session, small, Lane::Small)?,
-            bulk: self.build(session, bulk, Lane::Bulk)?,
+            small: self.build(session, small),
+            bulk: self.build(session, bulk),
             trust: Arc::new(trust),
         })
     }
 
-    fn build(
-        &self,
-        session: &Session,
-        tls: rustls::ClientConfig,
-        lane: Lane,
-    ) -> Result<Client, Error> {
-        let proxies = session.proxies().clone();
-        let builder = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .proxy(reqwest::Proxy::custom(move |url| proxies.proxy(url)))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .user_agent(session.user_agent().clone())
-            .connect_timeout(session.timeouts().connect)
-            .dns_resolver(self.guard.resolver())
-            .tcp_keepalive(Duration::from_secs(30))
-            .tcp_user_timeout(DEAD_AFTER)
-            .tcp_nodelay(true);
-        let builder = match lane {
-            Lane::Small => builder,
-            Lane::Bulk => builder.http1_only(),
-        };
-        builder.build().map_err(|source| {
-            Error::new(
-                ErrorKind::Settings,
-                "no connections can be made with these settings",
-            )
-            .caused_by(source)
+    fn build(&self, session: &Session, tls: rustls::ClientConfig) -> Wire {
+        Wire::new(WireOptions {
+            tls,
+            resolver: self.guard.resolver(),
+            proxies: session.proxies().clone(),
+            user_agent: session.user_agent().clone(),
+            connect: session.timeouts().connect,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A client of registries: the OCI distribution-spec v1.1, on top of reqwest and rustls.
+//! A client of registries: the OCI distribution-spec v1.1, on top of hyper and rustls.
 //!
 //! A [`Session`] is what one process keeps: connections, tokens, and what it learnt of each host.
 //! An [`Endpoint`] is one side of a command, with its credentials and certificates; it gives a
@@ -40,6 +40,7 @@ mod tls;
 mod tls_files;
 mod upload;
 mod upload_facts;
+mod wire;
 mod zone;
 
 pub use blob::{BlobHead, BlobStream};

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use url::Url;
 
+use crate::feed::Part;
 use crate::host::Lane;
+use crate::wire::Outgoing;
 
 /// A request that has not been sent.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ pub(crate) enum RequestBody {
     /// Bytes that can be sent again.
     Bytes(Bytes),
     /// A body that can be sent once; `None` when that has happened.
-    Once(Option<reqwest::Body>),
+    Once(Option<Part>),
 }
 
 impl Request {
@@ -68,12 +70,14 @@ impl RequestBody {
         !matches!(self, Self::Once(_))
     }
 
-    /// Returns the body for the next try; `None` when there is none to be sent.
-    pub(crate) fn take(&mut self) -> Option<reqwest::Body> {
+    /// Returns the body for the next try, which is empty when there is none left to be sent.
+    pub(crate) fn take(&mut self) -> Outgoing {
         match self {
-            Self::Empty => None,
-            Self::Bytes(bytes) => Some(bytes.clone().into()),
-            Self::Once(body) => body.take(),
+            Self::Empty => Outgoing::Bytes(Bytes::new()),
+            Self::Bytes(bytes) => Outgoing::Bytes(bytes.clone()),
+            Self::Once(body) => body
+                .take()
+                .map_or_else(|| Outgoing::Bytes(Bytes::new()), Outgoing::Part),
         }
     }
 }

@@ -58,7 +58,8 @@ impl Identity {
         &self.authority
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+    /// Returns what shakes hands as this server.
+    pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use http::header::{AUTHORIZATION, LOCATION};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, Response};
+use hyper::body::Incoming;
 use url::Url;
 
 use super::Channel;
@@ -12,6 +13,7 @@ use crate::fault;
 use crate::host::Scheme;
 use crate::origin::{self, redacted};
 use crate::request::{Request, Target};
+use crate::wire::WireError;
 use crate::{Error, ErrorKind};
 
 /// How many redirects are followed.
@@ -22,7 +24,7 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 /// A failed try on one connection.
 pub(super) enum Fault {
     /// There was no answer.
-    NoAnswer(reqwest::Error, Url),
+    NoAnswer(WireError, Url),
     Other(Error),
 }
 
@@ -186,21 +188,19 @@ impl Channel {
         request: &mut Request,
         url: &Url,
         authorization: Option<&HeaderValue>,
-    ) -> Result<reqwest::Response, Fault> {
-        let client = self
+    ) -> Result<Response<Incoming>, Fault> {
+        let wire = self
             .0
             .host
-            .client(self.session(), url, request.lane)
+            .wire(self.session(), url, request.lane)
             .await
             .map_err(Fault::Other)?;
-        let mut sent = reqwest::Request::new(request.method.clone(), url.clone());
-        *sent.headers_mut() = request.headers.clone();
+        let mut headers = request.headers.clone();
         if matches!(request.target, Target::Path(_)) {
-            sent.headers_mut()
-                .insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+            headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
         }
         if let Some(value) = authorization {
-            sent.headers_mut().insert(AUTHORIZATION, value.clone());
+            headers.insert(AUTHORIZATION, value.clone());
         }
         let timeouts = self.session().timeouts();
         let timeout = match request.method {
@@ -209,9 +209,8 @@ impl Channel {
             _ if request.body.is_replayable() => Some(timeouts.commit),
             _ => None,
         };
-        *sent.body_mut() = request.body.take();
         let start = Instant::now();
-        let sending = client.execute(sent);
+        let sending = wire.send(request.method.clone(), url, headers, request.body.take());
         let outcome = match timeout {
             None => sending.await,
             Some(timeout) => match tokio::time::timeout(timeout, sending).await {
@@ -242,7 +241,7 @@ impl Channel {
 
     pub(super) fn error_of(&self, fault: Fault) -> Error {
         match fault {
-            Fault::NoAnswer(error, url) => fault::no_answer(error, &url, &self.0.host),
+            Fault::NoAnswer(error, url) => fault::no_answer(&error, &url, &self.0.host),
             Fault::Other(error) => error,
         }
     }

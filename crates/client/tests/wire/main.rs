@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 mod auth;
+mod connections;
 mod download;
 mod guards;
 mod lists;

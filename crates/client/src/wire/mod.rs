@@ -1,0 +1,23 @@
+//! Connections, and one request on one of them: HTTP/1.1 and HTTP/2 by hyper, TLS by rustls.
+//!
+//! ```text
+//! Wire         one request: what all of them carry, and the pool of connections
+//!  Connector   one connection: TCP with the guard's resolver, a proxy, TLS
+//!   Hop        the proxy on the way
+//!   Connection the bytes, and what hyper must know of them
+//! ```
+//!
+//! Nothing here follows redirects, decompresses, keeps cookies, or tries again what a server may
+//! have seen; that is for [`Channel`](crate::channel::Channel). Why this is not reqwest:
+//! `docs/decisions/0013`.
+
+mod body;
+mod client;
+mod connection;
+mod connector;
+mod error;
+mod hop;
+
+pub(crate) use body::Outgoing;
+pub(crate) use client::{Wire, WireOptions};
+pub(crate) use error::{BoxError, Unresolved, WireError};

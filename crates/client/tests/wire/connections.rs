@@ -1,0 +1,298 @@
+//! How connections are made: directly, through each kind of proxy, and when none comes about.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dhow_client::{ErrorKind, ManifestRef, Timeouts};
+use dhow_config::{ConfigOverrides, EnvSnapshot};
+use dhow_model::Tag;
+use dhow_testkit::identity::Identity;
+use dhow_testkit::scripted::{Reply, ScriptedServer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::*;
+
+/// `me` and `proxy word`, as a URL has them and as Basic has them.
+const LOGIN: &str = "me:proxy%20word";
+const SHOWN: &str = "Basic bWU6cHJveHkgd29yZA==";
+
+const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+
+/// A proxy that is stopped when it is dropped. It leads everything to one place.
+struct Proxy {
+    address: String,
+    seen: Arc<Mutex<Vec<String>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    async fn start(tls: Option<TlsAcceptor>, origin: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (tls, origin, log) = (tls.clone(), origin.clone(), Arc::clone(&log));
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, &origin, &log).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => serve(stream, &origin, &log).await,
+                            Err(error) => log.lock().unwrap().push(error.to_string()),
+                        },
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            seen,
+            _tasks: tasks,
+        }
+    }
+
+    /// Returns what was asked for: heads of requests, or the user, password and target of SOCKS5.
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+async fn serve<S>(mut stream: S, origin: &str, log: &Mutex<Vec<String>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ok(first) = stream.read_u8().await else {
+        return;
+    };
+    let asked = match first {
+        5 => socks(&mut stream).await,
+        _ => format!("{}{}", char::from(first), head(&mut stream).await),
+    };
+    log.lock().unwrap().push(asked.clone());
+    if asked.starts_with("CONNECT") {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    } else if !asked.starts_with("SOCKS5") {
+        stream.write_all(NOT_FOUND).await.unwrap();
+        return;
+    }
+    let mut to = TcpStream::connect(origin).await.unwrap();
+    // Ends with an error when the client is dropped.
+    drop(tokio::io::copy_bidirectional(&mut stream, &mut to).await);
+}
+
+async fn head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// RFC 1928 and RFC 1929: user and password, CONNECT to a name.
+async fn socks<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> String {
+    async fn text<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+        let mut text = vec![0; usize::from(stream.read_u8().await.unwrap())];
+        stream.read_exact(&mut text).await.unwrap();
+        String::from_utf8(text).unwrap()
+    }
+    let methods = text(stream).await;
+    assert!(methods.contains('\u{2}'), "{methods:?}");
+    stream.write_all(&[5, 2]).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), 1);
+    let (user, password) = (text(stream).await, text(stream).await);
+    stream.write_all(&[1, 0]).await.unwrap();
+    let mut command = [0; 4];
+    stream.read_exact(&mut command).await.unwrap();
+    assert_eq!(command, [5, 1, 0, 3], "the proxy is asked for a name");
+    let (name, port) = (text(stream).await, stream.read_u16().await.unwrap());
+    let done = [5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    stream.write_all(&done).await.unwrap();
+    format!("SOCKS5 {user} {password} {name}:{port}")
+}
+
+/// Returns a client of `registry.example/a/b` that tries nothing again.
+fn reaching(
+    variables: &[(&str, String)],
+    timeouts: Timeouts,
+    tls_verify: Option<bool>,
+    registry: &str,
+) -> RepositoryClient {
+    let mut environment = EnvSnapshot::default();
+    for (name, value) in variables {
+        environment
+            .variables
+            .insert((*name).to_owned(), value.clone());
+    }
+    let config = Config::new(Arc::new(environment), ConfigOverrides::default());
+    let session = Session::new(SessionOptions {
+        user_agent: "dhow/test".to_owned(),
+        config: Arc::new(config.with_registries(Registries::default())),
+        retries: 0,
+        timeouts,
+    });
+    let options = EndpointOptions {
+        tls_verify,
+        ..EndpointOptions::new(given(Credentials::Anonymous))
+    };
+    let repository = Repository::parse(&format!("{registry}/a/b")).unwrap();
+    reach(
+        &Endpoint::new(&session.unwrap(), options),
+        &repository,
+        Access::Pull,
+    )
+}
+
+fn through(variables: &[(&str, String)]) -> RepositoryClient {
+    let timeouts = Timeouts::default();
+    reaching(variables, timeouts, Some(false), "registry.example")
+}
+
+async fn asked(client: &RepositoryClient) -> Error {
+    let latest = ManifestRef::Tag(Tag::latest());
+    client.manifest(&latest).await.unwrap_err()
+}
+
+/// Nobody listens there.
+fn nowhere() -> (&'static str, String) {
+    ("HTTPS_PROXY", "127.0.0.1:1".to_owned())
+}
+
+#[tokio::test]
+async fn every_request_says_who_asks_and_takes_any_answer() {
+    let server = ScriptedServer::start(|_, _| Reply::status(404)).await;
+    let digest = blob(b"x").digest;
+    drop(anonymous(&server).head_blob(&digest).await);
+    let seen = server.seen();
+    assert_eq!(seen[0].header("user-agent"), "dhow/test");
+    assert_eq!(seen[0].header("accept"), "*/*");
+    assert_eq!(seen[0].header("host"), server.address());
+    assert_eq!(seen[0].header("referer"), "");
+    assert_eq!(seen[0].header("proxy-authorization"), "");
+}
+
+#[tokio::test]
+async fn a_proxy_gets_the_whole_url_of_plain_http() {
+    let proxy = Proxy::start(None, String::new()).await;
+    let address = format!("http://{LOGIN}@{}", proxy.address);
+    let error = asked(&through(&[nowhere(), ("HTTP_PROXY", address)])).await;
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    let seen = proxy.seen().concat();
+    let line = "GET http://registry.example/v2/a/b/manifests/latest HTTP/1.1\r\n";
+    assert!(seen.starts_with(line), "{seen}");
+    assert!(seen.contains("host: registry.example\r\n"), "{seen}");
+    let shown = format!("proxy-authorization: {SHOWN}\r\n");
+    assert!(seen.contains(&shown), "{seen}");
+}
+
+/// Also through a proxy that is itself reached over TLS.
+#[tokio::test]
+async fn a_tunnel_is_paid_for_at_the_proxy_and_not_behind_it() {
+    let identity = Identity::new();
+    let registry = ScriptedServer::start_tls(&identity, |_, _| Reply::status(404)).await;
+    for (scheme, tls) in [("http", None), ("https", Some(identity.acceptor()))] {
+        let proxy = Proxy::start(tls, registry.address()).await;
+        let address = format!("{scheme}://{LOGIN}@{}", proxy.address);
+        let before = registry.seen().len();
+        let error = asked(&through(&[("HTTPS_PROXY", address)])).await;
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{scheme}: {error:?}");
+        let heads = proxy.seen();
+        let head = heads[0].to_ascii_lowercase();
+        assert!(head.starts_with("connect registry.example:443 http/1.1\r\n"));
+        assert!(head.contains("user-agent: dhow/test\r\n"), "{head}");
+        let shown = format!("proxy-authorization: {SHOWN}\r\n").to_ascii_lowercase();
+        assert!(head.contains(&shown), "{head}");
+        let seen = registry.seen().split_off(before);
+        assert_eq!(seen[0].path, "/v2/a/b/manifests/latest");
+        assert_eq!(seen[0].header("host"), "registry.example");
+        assert_eq!(seen[0].header("proxy-authorization"), "");
+    }
+}
+
+#[tokio::test]
+async fn a_socks_proxy_gets_password_name_and_port() {
+    let identity = Identity::new();
+    let secure = ScriptedServer::start_tls(&identity, |_, _| Reply::status(404)).await;
+    let plain = ScriptedServer::start(|_, _| Reply::status(404)).await;
+    for (registry, variable, port) in [(secure, "HTTPS_PROXY", 443), (plain, "HTTP_PROXY", 80)] {
+        let proxy = Proxy::start(None, registry.address()).await;
+        let address = format!("socks5h://{LOGIN}@{}", proxy.address);
+        let error = asked(&through(&[nowhere(), (variable, address)])).await;
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{variable}: {error:?}");
+        let expected = format!("SOCKS5 me proxy word registry.example:{port}");
+        assert_eq!(proxy.seen(), [expected]);
+        let seen = registry.seen();
+        assert_eq!(seen[0].path, "/v2/a/b/manifests/latest");
+        assert_eq!(seen[0].header("proxy-authorization"), "");
+    }
+}
+
+/// A server that promises to stay and leaves is no fault: the client has nothing to try again.
+#[tokio::test]
+async fn what_a_dead_connection_has_not_taken_goes_to_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&answered);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // The question whether https is spoken here.
+            if stream.read_u8().await.unwrap() == 22 {
+                continue;
+            }
+            head(&mut stream).await;
+            let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n";
+            stream.write_all(reply).await.unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let client = reaching(&[], Timeouts::default(), Some(false), &address);
+    let digest = blob(b"x").digest;
+    for round in 1..=3 {
+        client.head_blob(&digest).await.unwrap();
+        assert_eq!(answered.load(Ordering::Relaxed), round);
+        // Lets the end of the connection arrive.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn names_that_do_not_exist_are_not_tried_again() {
+    let proxy = ("HTTPS_PROXY", "socks5h://proxy.invalid:1".to_owned());
+    for variables in [&[][..], &[proxy]] {
+        let timeouts = Timeouts::default();
+        let error = asked(&reaching(variables, timeouts, None, "registry.invalid")).await;
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+        assert!(!error.is_retryable(), "{error:?}");
+    }
+    let refused = asked(&reaching(&[], Timeouts::default(), None, "127.0.0.1:1")).await;
+    assert!(refused.is_retryable(), "{refused:?}");
+}
+
+/// Whoever takes a connection and then says nothing: the limit is for TLS and proxies, too.
+#[tokio::test]
+async fn a_connection_is_made_in_time_or_not_at_all() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let timeouts = Timeouts {
+        connect: Duration::from_millis(100),
+        ..Timeouts::default()
+    };
+    for scheme in ["", "http://", "https://", "socks5h://"] {
+        let proxy = ("HTTPS_PROXY", format!("{scheme}{LOGIN}@{address}"));
+        let client = match scheme {
+            "" => reaching(&[], timeouts, None, &address),
+            _ => reaching(&[proxy], timeouts, None, "registry.example"),
+        };
+        let error = asked(&client).await;
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{scheme}: {error:?}");
+        assert!(!everything(&error).contains("word"), "{scheme}: {error:?}");
+    }
+}
