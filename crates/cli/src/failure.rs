@@ -49,6 +49,8 @@ pub(crate) enum Exit {
     Local = 9,
     /// What was asked for is not possible for this image or place.
     Unsupported = 10,
+    /// Some images of many could not be copied; the others are there.
+    Partial = 11,
     /// The command line is wrong (`EX_USAGE` of sysexits.h).
     Usage = 64,
     /// SIGINT.

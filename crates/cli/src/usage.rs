@@ -63,7 +63,7 @@ fn skopeo(error: &Error, name: Option<&str>) -> Failure {
 /// Returns what skopeo says when a command gets too few or too many operands.
 fn wrong_operands(name: &str) -> Failure {
     let (message, with_help) = match name {
-        "copy" => ("Exactly two arguments expected", true),
+        "copy" | "sync" => ("Exactly two arguments expected", true),
         "list-tags" => ("Exactly one non-option argument expected", true),
         "inspect" => ("Exactly one argument expected", false),
         "delete" => ("Usage: delete imageReference", false),

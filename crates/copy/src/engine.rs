@@ -129,7 +129,11 @@ async fn look(
     plan: &Plan,
     blobs: Vec<PlannedBlob>,
 ) -> Result<Vec<PlannedBlob>, Error> {
-    stream::iter(plan.blobs.iter().zip(blobs))
+    // A list: closures in what is held across an await keep the future from being spawned.
+    let looks: Vec<_> = plan
+        .blobs
+        .iter()
+        .zip(blobs)
         .map(|(planned, mut shown)| async move {
             let sink: &dyn Sink = &*context.sink;
             let has = sink.has(&context.known(planned)).await.map_err(|error| {
@@ -139,9 +143,8 @@ async fn look(
             shown.present = Some(has);
             Ok(shown)
         })
-        .buffered(8)
-        .try_collect()
-        .await
+        .collect();
+    stream::iter(looks).buffered(8).try_collect().await
 }
 
 fn planned_report(root: Descriptor, images: usize, plan: PlanSummary) -> Report {

@@ -9,7 +9,7 @@ use dhow_codec::Packing;
 use dhow_model::{ManifestKind, Platform, PlatformWish, Reference};
 use dhow_transport::{LayerForm, Location};
 
-use crate::BlobCache;
+use crate::{Batch, BlobCache};
 
 /// One copy: from a location to a location.
 #[derive(Clone, Debug)]
@@ -51,6 +51,22 @@ pub struct Options {
     pub retry_delay: Option<Duration>,
     /// Other repositories of the destination's registry where blobs may be mounted from.
     pub mount_from: Vec<Reference>,
+    /// What is known of the destination's name before it is asked.
+    pub standing: Standing,
+    /// What other copies to the same registry or layout know and do.
+    pub batch: Option<Arc<Batch>>,
+}
+
+/// What is known of the destination's name, from a list for example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Nothing stands under it: it need not be asked for.
+    Absent,
+    /// Something does, and likely the same as at the source: both are asked for the digest.
+    Present,
 }
 
 /// How layers are to arrive. By default as the destination wants them.
@@ -85,6 +101,8 @@ impl Default for Options {
             retries: 0,
             retry_delay: None,
             mount_from: Vec::new(),
+            standing: Standing::Unknown,
+            batch: None,
         }
     }
 }

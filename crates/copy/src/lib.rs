@@ -6,6 +6,7 @@
 
 mod admit;
 mod assemble;
+mod batch;
 mod blob_cache;
 mod engine;
 mod error;
@@ -25,11 +26,12 @@ mod tap;
 mod transfer;
 mod unchanged;
 
+pub use batch::Batch;
 pub use blob_cache::{BlobCache, Known};
 pub use dhow_codec::{PackFormat, Packing, PackingError};
 pub use engine::Engine;
 pub use error::{Error, PlanError, Side};
 pub use events::{Event, Progress};
-pub use job::{Format, Job, LayerOptions, Options, Select};
+pub use job::{Format, Job, LayerOptions, Options, Select, Standing};
 pub use report::{PlanSummary, PlannedBlob, PlannedManifest, Report, Tally};
 pub use survey::read_config;

@@ -20,7 +20,7 @@ use crate::flow::Flow;
 use crate::plan::{BlobKey, Plan};
 use crate::publish::{Publication, Published};
 use crate::queue::{Asking, Ready};
-use crate::transfer::{Arrival, Context, Reuse};
+use crate::transfer::{Arrival, Asked, Context, Reuse};
 use crate::{Error, Event};
 
 /// What a finished run gives: where everything is now.
@@ -115,7 +115,7 @@ fn start_workers(
     sender: &mpsc::Sender<(BlobKey, Arrival)>,
 ) {
     let count = work.plan.blobs.len();
-    let flow = Arc::new(flow(work));
+    let flow = flow(work);
     let asking = Arc::new(Asking::new(work.plan.blobs.clone()));
     let ready = Arc::new(Ready::new(count, flow.most() * 2));
     // Sinks that write in order are asked in order, so that blobs come to the workers in order.
@@ -136,8 +136,8 @@ fn start_workers(
                 && let Some((place, blob)) = asking.next()
             {
                 match work.context.ask(&blob).await? {
-                    None => ready.push(place, blob, room),
-                    Some(arrival) => {
+                    Asked::Lacks(claim) => ready.push(place, (blob, claim), room),
+                    Asked::There(arrival) => {
                         ready.settle();
                         // Nobody listens any more when the run has ended with an error.
                         let _ended = sender.send((blob.key(), arrival)).await;
@@ -156,11 +156,15 @@ fn start_workers(
         );
         let takes_smallest = mover == 1;
         tasks.spawn(async move {
-            while let Some(slot) = flow.enter().await
-                && let Some(blob) = ready.next(takes_smallest).await
+            // Who has nothing to send leaves the slots to other copies of the batch.
+            while let Some((blob, claim)) = ready.next(takes_smallest).await
+                && let Some(slot) = flow.enter().await
             {
                 let arrival = work.context.send(&blob, Reuse::Allowed).await?;
                 flow.leave(slot, arrival.placed.size);
+                if let Some(claim) = claim {
+                    claim.arrived();
+                }
                 let _ended = sender.send((blob.key(), arrival)).await;
             }
             Ok(())
@@ -169,7 +173,7 @@ fn start_workers(
 }
 
 /// Returns how blobs flow between these places, and says so where that is not what was asked for.
-fn flow(work: &Work) -> Flow {
+fn flow(work: &Work) -> Arc<Flow> {
     let context = &work.context;
     let caps = context
         .source
@@ -181,7 +185,11 @@ fn flow(work: &Work) -> Flow {
         let notice = format!("no more than {caps} blobs can move at once between these places");
         context.progress.event(&Event::Notice(notice));
     }
-    Flow::new(given, caps)
+    match &context.batch {
+        // Places that take only a few at once have a flow for each.
+        Some(batch) if given.is_none() && caps >= batch.flow().most() => batch.flow(),
+        _ => Arc::new(Flow::new(given, caps)),
+    }
 }
 
 #[derive(Debug)]

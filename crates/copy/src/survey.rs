@@ -28,11 +28,11 @@ pub(crate) async fn configs(
             Content::Image(image) if planned.kind != image.kind => Some(&image.config),
             _ => None,
         });
-    stream::iter(wanted)
+    // A list: closures in what is held across an await keep the future from being spawned.
+    let reads: Vec<_> = wanted
         .map(|config| async move { Ok((config.digest, read(source, config, patience).await?)) })
-        .buffered(8)
-        .try_collect()
-        .await
+        .collect();
+    stream::iter(reads).buffered(8).try_collect().await
 }
 
 /// Asks the source how it holds the layers of its images.

@@ -4,6 +4,7 @@
 //! reuse? ─▶ source.blob ─▶ count ─▶ verify ─▶ unpack | pack | learn ─▶ sink.put_blob ─▶ Arrival
 //! ```
 
+mod ask;
 mod blame;
 mod config;
 mod resume;
@@ -26,10 +27,11 @@ use dhow_transport::{Blob, BlobWant, Body, ByteRange, Kind, Location, Placed, Si
 use futures_core::stream::BoxStream;
 
 use crate::admit::Tree;
+use crate::batch::Claim;
 use crate::patience::Patience;
 use crate::plan::{BlobPlan, Plan, Step};
 use crate::tap::{self, Fault};
-use crate::{BlobCache, Error, Event, Job, Progress, survey};
+use crate::{Batch, BlobCache, Error, Event, Job, Progress, survey};
 
 /// What all transfers of a copy share.
 #[derive(Debug)]
@@ -50,6 +52,16 @@ pub(crate) struct Context {
     seen: Mutex<Vec<(Digest, Repository)>>,
     pub(crate) precompute_digests: bool,
     pub(crate) tmp: PathBuf,
+    pub(crate) batch: Option<Arc<Batch>>,
+}
+
+/// What the destination said of a blob.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// It is there.
+    There(Arrival),
+    /// It has to be sent. The claim of a batch is kept until it has arrived.
+    Lacks(Option<Claim>),
 }
 
 /// Whether a blob may be taken from what the destination has.
@@ -122,6 +134,7 @@ impl Context {
             seen: Mutex::default(),
             precompute_digests: options.layers.precompute_digests,
             tmp: options.tmp.clone(),
+            batch: options.batch.clone(),
         }
     }
 
@@ -136,22 +149,6 @@ impl Context {
         self.sink.prepare(&coming).await.map_err(|error| {
             Error::destination(&self.sink.location(), "make ready for the image", error)
         })
-    }
-
-    /// Asks the destination for a blob. `None`: it has to be sent.
-    pub(crate) async fn ask(&self, planned: &BlobPlan) -> Result<Option<Arrival>, Error> {
-        let mut attempt = 1;
-        let found = loop {
-            match self.reused(planned, attempt).await {
-                Ok(found) => break found,
-                Err(error) => self.pause(&mut attempt, error, planned).await?,
-            }
-        };
-        if let Some(arrival) = &found {
-            self.started(planned);
-            self.done(planned, arrival);
-        }
-        Ok(found)
     }
 
     /// Sends a blob, trying again what may pass, from where it broke if that can be. It was asked
@@ -222,7 +219,7 @@ impl Context {
     ) -> Result<Arrival, Error> {
         if reuse == Reuse::Allowed
             && attempt > 1
-            && let Some(arrival) = self.reused(planned, attempt).await?
+            && let Some(arrival) = self.reused(planned, attempt, &[]).await?
         {
             return Ok(arrival);
         }

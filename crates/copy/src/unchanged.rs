@@ -2,8 +2,9 @@
 //!
 //! Both sides are asked at once, so that a nightly mirror that finds nothing new costs one request on
 //! each. Some registries count every manifest that is read against a limit, and do not count the
-//! question for its digest (Docker Hub): there the digest is asked for. Elsewhere the manifest itself
-//! is read, which will be needed if it is new.
+//! question for its digest (Docker Hub): there the digest is asked for, and where the destination is
+//! known to have something under the name. Elsewhere the manifest itself is read, which will be needed
+//! if it is new.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use dhow_transport::{RootHead, Sink, Source};
 use dhow_trust::Admission;
 
 use crate::transfer::in_registry;
-use crate::{Job, LayerOptions, Options, Report, Select, Tally};
+use crate::{Job, LayerOptions, Options, Report, Select, Standing, Tally};
 
 /// What was found out before the copy begins.
 #[derive(Debug)]
@@ -37,8 +38,10 @@ impl Before {
 
 /// Asks both sides at once. Whatever is wrong with an answer, the copy will say it better.
 pub(crate) async fn look(source: &dyn Source, job: &Job, admission: &Admission) -> Before {
+    let standing = job.options.standing;
     // On this machine a look costs nothing, and there is time for it when the source was read.
-    if in_registry(&*job.destination).is_none() && !source.caps().counted {
+    let late = in_registry(&*job.destination).is_none() && !source.caps().counted;
+    if standing == Standing::Absent || (late && standing == Standing::Unknown) {
         return Before::NOTHING;
     }
     let Ok(sink) = job.destination.sink().await else {
@@ -47,7 +50,8 @@ pub(crate) async fn look(source: &dyn Source, job: &Job, admission: &Admission) 
     // What policy says of a signature cannot be known from a digest.
     let admitted = admission.accepts_anything(job.source.transport(), &job.source.policy_scopes());
     let asks = admitted && changes_nothing(&job.options);
-    let (there, stands) = if asks && source.caps().counted {
+    let likely = source.caps().counted || standing == Standing::Present;
+    let (there, stands) = if asks && likely {
         heads(source, &*sink, &job.options).await
     } else {
         roots(source, &*sink, &job.options).await
@@ -68,7 +72,7 @@ pub(crate) async fn look(source: &dyn Source, job: &Job, admission: &Admission) 
 fn changes_nothing(options: &Options) -> bool {
     options.format.is_none()
         && !options.strip_removed_platforms
-        && !options.dry_run
+        && (!options.dry_run || options.standing == Standing::Present)
         && options.layers == LayerOptions::default()
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dhow_copy::{Format, Job, LayerOptions, Options, Progress, Report, Select};
+use dhow_copy::{Format, Job, LayerOptions, Options, Progress, Report, Select, Standing};
 
 use crate::{Error, ImageName, RetryOptions, Session};
 
@@ -90,6 +90,8 @@ pub async fn copy(
             retries: options.retry.times,
             retry_delay: options.retry.delay,
             mount_from: Vec::new(),
+            standing: Standing::Unknown,
+            batch: None,
         },
     };
     let report = engine.copy(&job, progress).await?;

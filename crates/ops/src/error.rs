@@ -66,6 +66,34 @@ pub enum Error {
         /// What the user can do about it.
         hint: String,
     },
+    /// A folder or file of a sync cannot be used.
+    #[error("`{}` cannot be used", path.display())]
+    Folder {
+        /// The folder or file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// What happened cannot be written down.
+    #[error("the file of digests or failures cannot be written")]
+    Report(#[source] std::io::Error),
+    /// There is nothing in a place that could be synced.
+    #[error("no images to sync found in {name:?}")]
+    NothingToSync {
+        /// The place.
+        name: String,
+    },
+    /// An image of a sync could not be copied.
+    #[error("cannot copy `{source_name}` to `{destination}`")]
+    Image {
+        /// Its name at the source.
+        source_name: String,
+        /// Its name at the destination.
+        destination: String,
+        /// Why not.
+        #[source]
+        cause: Box<Error>,
+    },
     /// No image of the index fits.
     #[error("no image found in `{name}` for platform {wanted}; it has {available}")]
     NoPlatform {
@@ -113,6 +141,12 @@ impl Error {
             Self::Client(error) | Self::Login { source: error, .. } => kind_of(error.kind()),
             Self::Interrupted => Kind::Bug,
             Self::Copy(error) => error.kind(),
+            Self::Image { cause, .. } => cause.kind(),
+            Self::Folder { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Kind::NotFound
+            }
+            Self::Folder { .. } | Self::Report(_) => Kind::Io,
+            Self::NothingToSync { .. } => Kind::NotFound,
             Self::Place { source, .. } => source.kind(),
             Self::Manifest {
                 source: dhow_model::ManifestError::Digest { .. },
@@ -136,6 +170,7 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Place { source, .. } => source.retry(),
+            Self::Copy(error) => error.retry(),
             _ => Retry::Never,
         }
     }
@@ -145,6 +180,10 @@ impl Error {
         let hint = match self {
             Self::Name { source, .. } => source.hint_text(),
             Self::Copy(error) => error.hint_text(),
+            Self::Image { cause, .. } => return cause.hints(),
+            Self::NothingToSync { .. } => {
+                Some("name a folder with images in the form of `dir:`, each in a folder of its own")
+            }
             Self::Client(error) => error.hint_text(),
             Self::Login { source, .. } => match source.kind() {
                 dhow_client::ErrorKind::Unauthorized => Some("check user name and password"),
@@ -162,7 +201,11 @@ impl Error {
                 Some("name an OCI layout, or a directory that is empty or not there")
             }
             Self::Config(error) => return error.hint().into_iter().collect(),
-            Self::Serve(_) | Self::Manifest { .. } | Self::Interrupted => None,
+            Self::Serve(_)
+            | Self::Manifest { .. }
+            | Self::Folder { .. }
+            | Self::Report(_)
+            | Self::Interrupted => None,
         };
         hint.map(str::to_owned).into_iter().collect()
     }

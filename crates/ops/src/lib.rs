@@ -16,8 +16,10 @@ mod login;
 mod manifest_digest;
 mod platform;
 mod retry;
+mod select;
 mod serve;
 mod session;
+mod sync;
 
 pub use copy::{CopyOptions, CopyReport, CopyRequest, copy};
 pub use delete::{DeleteRequest, delete};
@@ -35,5 +37,13 @@ pub use login::{Account, LoginOptions, check_login, known_login, logout, logout_
 pub use manifest_digest::manifest_digest;
 pub use platform::host_platform;
 pub use retry::RetryOptions;
+pub use select::{
+    Rename, SelectError, SemverConstraint, Shard, TagFilter, TagRegex, YamlRegistry,
+    YamlRepository, YamlSource, YamlWants, digest_tag_subject,
+};
 pub use serve::{RequestLine, RequestLog, ServeRequest, Serving, TlsConfig, serve};
 pub use session::{PolicyOption, Session, SessionOptions};
+pub use sync::{
+    MaxDelete, SyncDestination, SyncEvent, SyncFailure, SyncOptions, SyncOutcome, SyncProgress,
+    SyncReport, SyncRequest, SyncSource, SyncTarget, SyncVerdict, sync,
+};

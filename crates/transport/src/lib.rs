@@ -188,6 +188,8 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
 pub enum Deletion {
     /// What the location names: the manifest with all its tags, as skopeo does it.
     Named,
+    /// The name alone: other names of the same manifest stay.
+    Tag,
 }
 
 /// Tags, repositories and deletion, where the transport has the notion.

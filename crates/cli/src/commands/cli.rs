@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     completion, copy, delete, doctor, inspect, list_tags, login, logout, manifest_digest, serve,
+    sync,
 };
 use crate::app::App;
 use crate::failure::Failure;
@@ -33,6 +34,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Copy(Box<copy::Args>),
+    Sync(Box<sync::Args>),
     Inspect(Box<inspect::Args>),
     ListTags(Box<list_tags::Args>),
     Delete(Box<delete::Args>),
@@ -54,6 +56,7 @@ impl Verb {
     pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
         match self {
             Self::Copy(arguments) => arguments.run(app).await,
+            Self::Sync(arguments) => arguments.run(app).await,
             Self::Inspect(arguments) => arguments.run(app).await,
             Self::ListTags(arguments) => arguments.run(app).await,
             Self::Delete(arguments) => arguments.run(app).await,

@@ -4,13 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dhow_model::{Digest, Platform, Reference};
-use dhow_ops::{CopyOptions, CopyReport, CopyRequest, Format, Select};
+use dhow_model::{Digest, Reference};
+use dhow_ops::{CopyOptions, CopyReport, CopyRequest};
 
 use crate::app::{App, Voice};
 use crate::failure::{Exit, Failure};
 use crate::options::{
     Destination, EndpointArgs, LayerArgs, OutputFormat, RetryArgs, SharedAuth, Source, parse_bool,
+    parse_format, select,
 };
 use crate::render::{progress, result};
 
@@ -83,10 +84,10 @@ impl Args {
                 .image(&self.source, Some(&self.shared))?,
             destination,
             options: CopyOptions {
-                select: self.select()?,
+                select: select(self.all, self.multi_arch.as_deref())?,
                 strip_removed_platforms: self.strip_removed_platforms,
                 preserve_digests: self.preserve_digests,
-                format: self.format()?,
+                format: parse_format(self.format.as_deref())?,
                 layers,
                 dry_run: self.dry_run,
                 parallel: NonZeroUsize::new(self.image_parallel_copies),
@@ -113,47 +114,6 @@ impl Args {
                 result::text(request, copied);
                 Ok(())
             }
-        }
-    }
-
-    fn select(&self) -> Result<Select, Failure> {
-        let Some(text) = self.multi_arch.as_deref() else {
-            return Ok(if self.all {
-                Select::All
-            } else {
-                Select::System
-            });
-        };
-        if self.all {
-            return Err(Failure::usage(
-                "cannot use --all and --multi-arch flags together",
-            ));
-        }
-        match text {
-            "system" => return Ok(Select::System),
-            "all" => return Ok(Select::All),
-            "index-only" => return Ok(Select::IndexOnly),
-            _ => {}
-        }
-        let platforms = text.split(',').map(|text| {
-            Platform::parse(text.trim()).map_err(|error| {
-                Failure::usage(format!("unknown multi-arch option `{text}`"))
-                    .caused_by(&error)
-                    .hint("choose `system`, `all`, `index-only`, or platforms such as `linux/amd64,linux/arm64/v8`")
-            })
-        });
-        platforms.collect::<Result<_, _>>().map(Select::Platforms)
-    }
-
-    fn format(&self) -> Result<Option<Format>, Failure> {
-        match self.format.as_deref() {
-            None | Some("") => Ok(None),
-            Some("oci") => Ok(Some(Format::Oci)),
-            Some("v2s2") => Ok(Some(Format::Docker2)),
-            Some("v2s1") => Ok(Some(Format::Docker1)),
-            Some(other) => Err(Failure::usage(format!(
-                "unknown format `{other}`. Choose one of the supported formats: 'oci', 'v2s1', or 'v2s2'"
-            ))),
         }
     }
 }

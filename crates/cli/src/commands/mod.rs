@@ -11,5 +11,6 @@ mod login;
 mod logout;
 mod manifest_digest;
 mod serve;
+mod sync;
 
 pub(crate) use cli::Cli;

@@ -9,5 +9,6 @@ pub(crate) mod progress;
 pub(crate) mod result;
 pub(crate) mod size;
 pub(crate) mod streams;
+pub(crate) mod sync;
 mod tabs;
 pub(crate) mod template;

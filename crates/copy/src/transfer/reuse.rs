@@ -31,14 +31,15 @@ impl Context {
         &self,
         planned: &BlobPlan,
         attempt: u32,
+        elsewhere: &[Repository],
     ) -> Result<Option<Arrival>, Error> {
         match planned.step {
-            Step::Keep => self.as_it_is(planned, attempt).await,
+            Step::Keep => self.as_it_is(planned, attempt, elsewhere).await,
             Step::Learn => {
                 let Some(known) = self.cache.unpacked(&planned.blob.digest).await else {
                     return Ok(None);
                 };
-                let found = self.as_it_is(planned, attempt).await?;
+                let found = self.as_it_is(planned, attempt, &[]).await?;
                 Ok(found.map(|arrival| Arrival {
                     diff_id: Some(known.diff_id),
                     ..arrival
@@ -51,7 +52,7 @@ impl Context {
                     return Ok(Some(arrival));
                 }
                 if planned.stays {
-                    self.as_it_is(planned, attempt).await
+                    self.as_it_is(planned, attempt, &[]).await
                 } else {
                     Ok(None)
                 }
@@ -75,8 +76,16 @@ impl Context {
         answer.map_err(|error| self.unstored(error, planned))
     }
 
-    async fn as_it_is(&self, planned: &BlobPlan, attempt: u32) -> Result<Option<Arrival>, Error> {
+    async fn as_it_is(
+        &self,
+        planned: &BlobPlan,
+        attempt: u32,
+        elsewhere: &[Repository],
+    ) -> Result<Option<Arrival>, Error> {
         let mut want = self.known(planned);
+        if planned.step.keeps_bytes() {
+            want.mount_from = self.mountable(elsewhere);
+        }
         if attempt > 1 {
             // An upload may be waiting for the rest of the blob; a mount would open another.
             want.mount_from.clear();

@@ -16,6 +16,7 @@ use futures_util::{StreamExt as _, TryFutureExt as _};
 use super::error::convert;
 use super::sink::DockerSink;
 use super::source::DockerSource;
+use super::untag::delete_tag;
 
 /// COMPAT(skopeo): stands for "no tag": the image is stored under its digest alone.
 const UNKNOWN_DIGEST: &str = "@@unknown-digest@@";
@@ -217,7 +218,6 @@ impl Catalog for DockerLocation {
     }
 
     async fn delete(&self, what: Deletion) -> Result<()> {
-        let Deletion::Named = what;
         let Some(manifest) = self.manifest() else {
             return Err(Error::unsupported(
                 "Docker reference without a tag or digest cannot be deleted",
@@ -228,6 +228,9 @@ impl Catalog for DockerLocation {
             .repository(self.repository(), Access::Delete)
             .await
             .map_err(convert)?;
+        if let (Deletion::Tag, ManifestRef::Tag(tag)) = (&what, &manifest) {
+            return delete_tag(&client, tag).await;
+        }
         // COMPAT(skopeo): the digest of what the registry serves is deleted, with all its tags.
         let found = client.manifest(&manifest).await.map_err(|error| {
             let missing = error.kind() == ErrorKind::NotFound;

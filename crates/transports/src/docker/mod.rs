@@ -9,6 +9,7 @@ mod location;
 mod presence;
 mod sink;
 mod source;
+mod untag;
 mod uploads;
 
 pub use location::Docker;
