@@ -84,7 +84,8 @@ mod tests {
         assert_eq!(sum, PINNED);
     }
 
-    const PINNED: u32 = 0;
+    /// The tags from 0 to 7 that belong to the first part, as bits.
+    const PINNED: u32 = 0b10000000;
 
     #[test]
     fn parts_are_numbered_from_one_or_by_kubernetes_from_zero() {

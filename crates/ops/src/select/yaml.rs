@@ -75,14 +75,14 @@ impl YamlSource {
                 registries: Vec::new(),
             });
         }
-        let document: Ordered<RegistryText> = serde_saphyr::from_str(text).map_err(|error| {
+        let document: Ordered<Option<RegistryText>> = serde_saphyr::from_str(text).map_err(|error| {
             SelectError::new("it is not a YAML file of registries")
                 .with_hint(
                     "write `REGISTRY:`, below it `images:`, below that `REPOSITORY: [TAG, …]`",
                 )
                 .caused_by(error)
         })?;
-        let registries = document.0.into_iter().map(|(name, text)| text.read(name));
+        let registries = document.0.into_iter().map(|(name, text)| text.unwrap_or_default().read(name));
         Ok(Self {
             registries: registries.collect(),
         })
@@ -112,9 +112,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
                     pairs.push(pair);
                 }
                 Ok(Ordered(pairs))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Ordered(Vec::new()))
             }
         }
         deserializer.deserialize_map(Pairs(PhantomData))
@@ -149,20 +146,17 @@ impl<'de> Deserialize<'de> for RegistryText {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a registry's images and settings")
             }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(RegistryText::default())
-            }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut text = RegistryText::default();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
-                        "images" => text.images = map.next_value()?,
-                        "images-by-tag-regex" => text.by_regex = map.next_value()?,
-                        "images-by-semver" => text.by_semver = map.next_value()?,
-                        "credentials" => text.credentials = map.next_value()?,
+                        "images" => text.images = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        "images-by-tag-regex" => text.by_regex = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        "images-by-semver" => text.by_semver = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        "credentials" => text.credentials = map.next_value::<Option<_>>()?.unwrap_or_default(),
                         "tls-verify" => text.tls_verify = map.next_value()?,
                         "cert-dir" => text.cert_dir = map.next_value()?,
-                        "exclude" => text.exclude = map.next_value()?,
+                        "exclude" => text.exclude = map.next_value::<Option<_>>()?.unwrap_or_default(),
                         "newest" => text.newest = map.next_value()?,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
