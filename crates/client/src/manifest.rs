@@ -207,12 +207,16 @@ fn accept(
     announced: Option<Digest>,
 ) -> Result<RawManifest, Error> {
     let checked = match reference {
-        ManifestRef::Digest(digest) => RawManifest::verified(bytes, claimed, digest),
-        ManifestRef::Tag(_) => RawManifest::new(bytes, claimed),
+        ManifestRef::Digest(digest) => RawManifest::verified(bytes.clone(), claimed, digest),
+        ManifestRef::Tag(_) => RawManifest::new(bytes.clone(), claimed),
     };
     let manifest = checked.map_err(|source| {
         let kind = match source {
             ManifestError::Digest { .. } => ErrorKind::DigestMismatch,
+            // What makes no sense and is not what was announced was spoiled on its way.
+            _ if announced.is_some_and(|announced| !announced.matches(&bytes)) => {
+                ErrorKind::DigestMismatch
+            }
             _ => ErrorKind::Protocol,
         };
         Error::new(kind, "the registry sent what was not asked for").caused_by(source)

@@ -3,13 +3,15 @@
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 
-use crate::{Error, ImageName, RetryOptions, Session};
+use crate::{Error, ImageName, RetryOptions, Session, TagFilter};
 
 /// Whose tags to list.
 #[derive(Clone, Debug)]
 pub struct ListTagsRequest {
     /// The repository, without tag and digest, or the layout.
     pub image: ImageName,
+    /// Which tags.
+    pub filter: TagFilter,
     /// Trying again.
     pub retry: RetryOptions,
 }
@@ -45,5 +47,6 @@ pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<T
         })
         .await?;
     let repository = catalog.repository().map(ToString::to_string);
+    let tags = request.filter.apply(tags);
     Ok(TagList { repository, tags })
 }

@@ -274,6 +274,7 @@ async fn names_of_a_layout_are_listed_and_deleted() {
     write_layout(source.path(), &[("1", &one), ("2", &two)]);
     let session = session(PolicyOption::AcceptAnything);
     let list = ListTagsRequest {
+        filter: dhow_ops::TagFilter::default(),
         image: name(format!("oci:{}", source.path().display())),
         retry: RetryOptions::default(),
     };

@@ -9,3 +9,4 @@ pub mod image;
 pub mod memory;
 pub mod scripted;
 pub mod token_service;
+pub mod unruly;

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    completion, copy, delete, doctor, inspect, list_tags, login, logout, manifest_digest, serve,
-    sync,
+    completion, copy, delete, doctor, inspect, list_repositories, list_tags, login, logout,
+    manifest_digest, serve, sync,
 };
 use crate::app::App;
 use crate::failure::Failure;
@@ -37,6 +37,7 @@ pub(crate) enum Verb {
     Sync(Box<sync::Args>),
     Inspect(Box<inspect::Args>),
     ListTags(Box<list_tags::Args>),
+    ListRepositories(Box<list_repositories::Args>),
     Delete(Box<delete::Args>),
     Login(login::Args),
     Logout(logout::Args),
@@ -59,6 +60,7 @@ impl Verb {
             Self::Sync(arguments) => arguments.run(app).await,
             Self::Inspect(arguments) => arguments.run(app).await,
             Self::ListTags(arguments) => arguments.run(app).await,
+            Self::ListRepositories(arguments) => arguments.run(app).await,
             Self::Delete(arguments) => arguments.run(app).await,
             Self::Login(arguments) => arguments.run(app).await,
             Self::Logout(arguments) => arguments.run(app).await,

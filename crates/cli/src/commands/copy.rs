@@ -107,10 +107,10 @@ impl Args {
 
     fn show(app: &App, request: &CopyRequest, copied: &CopyReport) -> Result<(), Failure> {
         match (&copied.report.plan, app.global.output) {
-            (Some(plan), OutputFormat::Text) => result::plan(request, plan),
             (_, OutputFormat::Json) => result::json(request, copied),
-            (None, OutputFormat::Text) if app.global.quiet || app.voice == Voice::Skopeo => Ok(()),
-            (None, OutputFormat::Text) => {
+            (Some(plan), _) => result::plan(request, plan),
+            (None, _) if app.global.quiet || app.voice == Voice::Skopeo => Ok(()),
+            (None, _) => {
                 result::text(request, copied);
                 Ok(())
             }

@@ -40,7 +40,7 @@ impl Args {
             .filter(|finding| finding.level == Level::Error);
         let exit = worst.map(|finding| finding.kind.map_or(Exit::General, Exit::of));
         match app.global.output {
-            OutputFormat::Text => doctor::text(&report)?,
+            OutputFormat::Text | OutputFormat::Table => doctor::text(&report)?,
             OutputFormat::Json => doctor::json(&report, exit)?,
         }
         match (worst, exit) {

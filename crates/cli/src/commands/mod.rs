@@ -6,6 +6,7 @@ mod copy;
 mod delete;
 mod doctor;
 mod inspect;
+mod list_repositories;
 mod list_tags;
 mod login;
 mod logout;

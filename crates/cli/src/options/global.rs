@@ -83,6 +83,8 @@ pub(crate) enum OutputFormat {
     Text,
     /// For programs
     Json,
+    /// One name per line, where names are listed; elsewhere as `text`
+    Table,
 }
 
 impl GlobalOptions {

@@ -140,11 +140,11 @@ impl Shown {
                 let value = json!({ "report": report, "images": outcomes });
                 streams::write(format!("{value:#}\n").as_bytes())?;
             }
-            OutputFormat::Text if self.state.dry_run => {
+            _ if self.state.dry_run => {
                 let lines: String = outcomes.iter().map(planned).collect();
                 streams::write(lines.as_bytes())?;
             }
-            OutputFormat::Text => {}
+            _ => {}
         }
         self.state.end(report);
         Ok(())

@@ -28,6 +28,8 @@ mod registry;
 mod resume;
 mod samples;
 mod second_opinions;
+mod sync;
+mod sync_choices;
 mod tls;
 mod tools;
 mod walkthrough;

@@ -9,9 +9,13 @@ use super::SelectError;
 /// A range of versions: `>= 3.12, < 4 || 5.x`.
 #[derive(Clone, Debug)]
 pub struct SemverConstraint {
-    /// One of these groups must hold, with all its comparators.
-    any: Vec<Vec<Comparator>>,
+    /// One of these must hold.
+    any: Vec<Group>,
 }
+
+/// Comparators that must all hold.
+#[derive(Clone, Debug)]
+struct Group(Vec<Comparator>);
 
 /// A version (Semantic Versioning 2.0.0), without build metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,19 +140,14 @@ impl SemverConstraint {
 
     /// Returns whether a tag is a version in the range.
     pub fn admits(&self, tag: &str) -> bool {
-        let Some(version) = Version::parse(tag) else {
-            return false;
-        };
-        self.any
-            .iter()
-            .any(|all| all.iter().all(|one| one.admits(&version)))
+        Version::parse(tag).is_some_and(|version| self.any.iter().any(|all| all.admits(&version)))
     }
 }
 
-const COMPARATOR: &str = r"^[\s,]*(=>|=<|>=|<=|!=|~>|=|>|<|~|\^|)\s*v?([0-9]+|[xX*])(?:\.([0-9]+|[xX*]))?(?:\.([0-9]+|[xX*]))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?(?:[\s,]+|$)";
+const COMPARATOR: &str = r"^[\s,]*(=>|=<|>=|<=|!=|~>|=|>|<|~|\^|)\s*v?([0-9]+|[xX*])(?:\.([0-9]+|[xX*]))?(?:\.([0-9]+|[xX*]))?(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?(?:[\s,]+|$)";
 const HYPHEN: &str = r"([0-9A-Za-z.*+-]+)\s+-\s+([0-9A-Za-z.*+-]+)";
 
-fn comparators(pattern: &Regex, group: &str) -> Option<Vec<Comparator>> {
+fn comparators(pattern: &Regex, group: &str) -> Option<Group> {
     let mut rest = group.trim();
     let mut all = Vec::new();
     while !rest.is_empty() {
@@ -156,21 +155,19 @@ fn comparators(pattern: &Regex, group: &str) -> Option<Vec<Comparator>> {
         let mut core = [0; 3];
         let mut given = 0;
         for (place, number) in core.iter_mut().enumerate() {
+            let part = found.get(place + 2).map(|part| part.as_str());
             // What follows a wildcard is one, too.
-            match found
-                .get(place + 2)
-                .and_then(|part| part.as_str().parse().ok())
-            {
-                Some(value) if given == place => (*number, given) = (value, place + 1),
-                _ => {}
-            }
+            let Some(part) = part.filter(|part| !matches!(*part, "x" | "X" | "*")) else {
+                break;
+            };
+            // A number that is too large must not pass for a wildcard.
+            (*number, given) = (part.parse().ok()?, place + 1);
         }
-        let before = found.get(5).filter(|_| given == 3);
         all.push(Comparator {
             operator: operator(&found[1]),
             version: Version {
                 core,
-                before: before.map_or_else(Vec::new, |text| {
+                before: found.get(5).map_or_else(Vec::new, |text| {
                     text.as_str().split('.').map(str::to_owned).collect()
                 }),
             },
@@ -178,7 +175,7 @@ fn comparators(pattern: &Regex, group: &str) -> Option<Vec<Comparator>> {
         });
         rest = &rest[found[0].len()..];
     }
-    (!all.is_empty()).then_some(all)
+    (!all.is_empty()).then_some(Group(all))
 }
 
 fn operator(text: &str) -> Operator {
@@ -194,30 +191,35 @@ fn operator(text: &str) -> Operator {
     }
 }
 
+impl Group {
+    /// COMPAT(skopeo): since Masterminds' 3.4.0, one comparator with a pre-release lets the whole
+    /// group see pre-releases: `>=1.0.0-0, <2` holds 1.5.0-rc.1.
+    fn admits(&self, version: &Version) -> bool {
+        let seen =
+            version.before.is_empty() || self.0.iter().any(|one| !one.version.before.is_empty());
+        seen && self.0.iter().all(|one| one.admits(version))
+    }
+}
+
 impl Comparator {
     fn admits(&self, version: &Version) -> bool {
         let partial = self.given < 3;
-        // A pre-release is only meant where the range names one.
-        let early = !version.before.is_empty() && self.version.before.is_empty();
-        let within = self.begins(version);
+        let within = self.shares(version, self.given);
+        let order = version.core[..self.given].cmp(&self.version.core[..self.given]);
         match self.operator {
-            Operator::NotEqual if !partial => *version != self.version,
-            _ if early => false,
-            Operator::NotEqual => !within,
-            Operator::Equal if partial => within,
+            Operator::NotEqual if partial => !within,
+            Operator::NotEqual => *version != self.version,
+            Operator::Equal if partial => *version >= self.version && within,
             Operator::Equal => *version == self.version,
-            Operator::Greater => *version > self.version && !(partial && within),
+            Operator::Greater if partial => order.is_gt(),
+            Operator::Greater => *version > self.version,
             Operator::GreaterOrEqual => *version >= self.version,
             Operator::Less => *version < self.version,
-            Operator::LessOrEqual => *version <= self.version || (partial && within),
+            Operator::LessOrEqual if partial => order.is_le(),
+            Operator::LessOrEqual => *version <= self.version,
             Operator::Tilde => *version >= self.version && self.shares(version, self.given.min(2)),
             Operator::Caret => *version >= self.version && self.shares(version, self.fixed()),
         }
-    }
-
-    /// Returns whether the parts that are given are those of the version.
-    fn begins(&self, version: &Version) -> bool {
-        self.shares(version, self.given)
     }
 
     fn shares(&self, version: &Version, parts: usize) -> bool {
@@ -246,7 +248,7 @@ mod tests {
             ("= 1.2", &["1.2", "1.2.9"], &["1.3.0", "1.1.9", "1.2.0-rc1"]),
             ("1", &["1", "1.9.9"], &["2", "0.9"]),
             ("*", &["0.0.1", "9.9.9", "v3"], &["1.0.0-rc1", "latest"]),
-            ("!=1.2.3", &["1.2.4", "1.2.3-rc1"], &["1.2.3"]),
+            ("!=1.2.3", &["1.2.4"], &["1.2.3", "1.2.3-rc1", "1.3.0-rc1"]),
             ("!=1.2.x", &["1.3.0"], &["1.2.0", "1.2.9"]),
             (
                 ">1.2.3",
@@ -288,6 +290,23 @@ mod tests {
                 &["1.2.3-beta.4", "1.2.3"],
                 &["1.2.3-beta.1"],
             ),
+            (
+                ">=1.0.0-0 <2.0.0",
+                &["1.0.0-alpha", "1.5.0-rc.1", "1.9.9", "2.0.0-rc.1"],
+                &["0.9.9", "2.0.0", "2.0.1-rc.1"],
+            ),
+            (
+                ">=1.0.0-0, !=1.2.3 || 3.x",
+                &["1.2.3-rc1", "3.1.0"],
+                &["1.2.3", "0.9.0-rc1"],
+            ),
+            ("<1.0.0-0 || 3.x", &["0.9.0-rc1", "3.0.0"], &["3.1.0-rc1"]),
+            ("1.2-0", &["1.2.0-rc1", "1.2.9"], &["1.3.0-rc1", "1.1.9"]),
+            ("1.x-beta", &["1.0.0-beta", "1.9.0-a"], &["1.0.0-alpha"]),
+            ("^1-0", &["1.0.0-rc1", "1.9.0-rc1"], &["2.0.0-rc1"]),
+            ("*-0", &["0.0.0-rc1", "9.0.0-rc1", "1.0.0"], &["latest"]),
+            (">1.2-0", &["1.3.0-rc1"], &["1.2.9", "1.2.9-rc1"]),
+            ("<=1.2-0", &["1.2.9", "1.2.9-rc1"], &["1.3.0-rc1"]),
         ] {
             let constraint = SemverConstraint::parse(range).unwrap();
             for tag in inside {
@@ -301,7 +320,19 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for text in ["", "abc", ">", "1.2.3.4", ">= 1 ||", "1..2", "==1", "a - b"] {
+        for text in [
+            "",
+            "abc",
+            ">",
+            "1.2.3.4",
+            ">= 1 ||",
+            "1..2",
+            "==1",
+            "a - b",
+            "1.2.3-a..b",
+            "99999999999999999999",
+            ">=1.99999999999999999999",
+        ] {
             assert!(SemverConstraint::parse(text).is_err(), "{text}");
         }
     }

@@ -22,7 +22,8 @@ impl Shard {
         };
         let (index, count) = text.split_once('/').ok_or_else(wrong)?;
         let count: u64 = count.parse().map_err(|_| wrong())?;
-        let index = if index == "auto" {
+        let automatic = index == "auto";
+        let index = if automatic {
             let given = job_completion_index.ok_or_else(|| {
                 SelectError::new(
                     "`auto` needs the variable `JOB_COMPLETION_INDEX`, which is not set",
@@ -42,7 +43,13 @@ impl Shard {
             index.parse().map_err(|_| wrong())?
         };
         if index == 0 || index > count {
-            return Err(wrong());
+            return Err(match job_completion_index {
+                Some(given) if automatic => SelectError::new(format!(
+                    "JOB_COMPLETION_INDEX is `{given}`, which is too large for {count} parts"
+                ))
+                .with_hint("write as many parts as the Job has completions"),
+                _ => wrong(),
+            });
         }
         Ok(Self {
             index: index - 1,

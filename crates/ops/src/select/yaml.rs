@@ -75,14 +75,20 @@ impl YamlSource {
                 registries: Vec::new(),
             });
         }
-        let document: Ordered<Option<RegistryText>> = serde_saphyr::from_str(text).map_err(|error| {
-            SelectError::new("it is not a YAML file of registries")
-                .with_hint(
-                    "write `REGISTRY:`, below it `images:`, below that `REPOSITORY: [TAG, …]`",
-                )
-                .caused_by(error)
-        })?;
-        let registries = document.0.into_iter().map(|(name, text)| text.unwrap_or_default().read(name));
+        // An excerpt of the file could show a password that stands near the mistake.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let document: Ordered<Option<RegistryText>> =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+                SelectError::new("it is not a YAML file of registries")
+                    .with_hint(
+                        "write `REGISTRY:`, below it `images:`, below that `REPOSITORY: [TAG, …]`",
+                    )
+                    .caused_by(error)
+            })?;
+        let registries = document
+            .0
+            .into_iter()
+            .map(|(name, text)| text.unwrap_or_default().read(name));
         Ok(Self {
             registries: registries.collect(),
         })
@@ -150,13 +156,23 @@ impl<'de> Deserialize<'de> for RegistryText {
                 let mut text = RegistryText::default();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
-                        "images" => text.images = map.next_value::<Option<_>>()?.unwrap_or_default(),
-                        "images-by-tag-regex" => text.by_regex = map.next_value::<Option<_>>()?.unwrap_or_default(),
-                        "images-by-semver" => text.by_semver = map.next_value::<Option<_>>()?.unwrap_or_default(),
-                        "credentials" => text.credentials = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        "images" => {
+                            text.images = map.next_value::<Option<_>>()?.unwrap_or_default()
+                        }
+                        "images-by-tag-regex" => {
+                            text.by_regex = map.next_value::<Option<_>>()?.unwrap_or_default()
+                        }
+                        "images-by-semver" => {
+                            text.by_semver = map.next_value::<Option<_>>()?.unwrap_or_default()
+                        }
+                        "credentials" => {
+                            text.credentials = map.next_value::<Option<_>>()?.unwrap_or_default()
+                        }
                         "tls-verify" => text.tls_verify = map.next_value()?,
                         "cert-dir" => text.cert_dir = map.next_value()?,
-                        "exclude" => text.exclude = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        "exclude" => {
+                            text.exclude = map.next_value::<Option<_>>()?.unwrap_or_default()
+                        }
                         "newest" => text.newest = map.next_value()?,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
@@ -358,6 +374,15 @@ quay.io:
         let broken = YamlSource::parse("r.io: {exclude: ['('], images: {a: []}}").unwrap();
         assert!(broken.registries[0].repositories.is_empty());
         assert_eq!(broken.registries[0].problems.len(), 1);
+    }
+
+    #[test]
+    fn mistakes_are_located_without_showing_passwords() {
+        let text = "r.io:\n  credentials: {username: u, password: s3cret}\n  tls-verify: maybe\n";
+        let error = YamlSource::parse(text).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(!format!("{error:?} {cause}").contains("s3cret"), "{cause}");
+        assert!(cause.contains("line 3"), "{cause}");
     }
 
     #[test]

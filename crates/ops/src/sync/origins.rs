@@ -11,6 +11,7 @@ use dhow_transports::Transports;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use super::request::SyncSource;
+use crate::list_repositories::{is_below, registry_and_path};
 use crate::select::{TagFilter, YamlRegistry, YamlRepository, YamlSource, YamlWants};
 use crate::{CredentialsOption, EndpointOptions, Error, Session};
 
@@ -165,11 +166,7 @@ fn registry(
     endpoint: &EndpointOptions,
     filter: &TagFilter,
 ) -> Result<Origins, Error> {
-    let bare = name
-        .strip_prefix("docker://")
-        .unwrap_or(name)
-        .trim_end_matches('/');
-    let (host, below) = bare.split_once('/').unwrap_or((bare, ""));
+    let (host, below) = registry_and_path(name);
     if host.is_empty() {
         return Err(Error::Name {
             role: "source",
@@ -198,13 +195,6 @@ fn registry(
             std::future::ready(origin)
         })
         .boxed())
-}
-
-fn is_below(path: &str, parent: &str) -> bool {
-    parent.is_empty()
-        || path
-            .strip_prefix(parent)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Finds the images in folders below a path, in the form of `dir:`. Blocks.

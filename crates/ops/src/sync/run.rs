@@ -69,8 +69,9 @@ pub async fn sync(
     let mut driver = Driver::new(Arc::clone(&run), request)?;
     let outcome = driver.drive(&request.sources).await;
     driver.images.shutdown().await;
-    let mut report = driver.report;
-    drop(driver.subjects);
+    let mut report = std::mem::take(&mut driver.report);
+    // The run is ours alone again.
+    drop(driver);
     if let (Ok(()), Some(run)) = (&outcome, Arc::into_inner(run))
         && let Some(journal) = run.journal
     {
