@@ -161,6 +161,17 @@ impl Failure {
         }
     }
 
+    /// Says what went wrong on stderr, and no more: the program goes on.
+    pub(crate) fn tell(&self, voice: Voice) {
+        match voice {
+            Voice::Dhow => streams::eprint(&self.text()),
+            Voice::Skopeo => {
+                let line = compat::line("error", &self.chain.join(": "), &[], Instant::now());
+                streams::eprint(&format!("{line}\n"));
+            }
+        }
+    }
+
     fn text(&self) -> String {
         let mut text = format!("error: {}\n", self.chain[0]);
         for cause in &self.chain[1..] {

@@ -28,6 +28,7 @@ pub use dhow_copy::{
     Event, Format, LayerOptions, PackFormat, Packing, PackingError, PlanSummary, Progress, Report,
     Select, Tally,
 };
+pub use dhow_server::{Page, PageServer, Pages};
 pub use dhow_transport::LayerForm;
 pub use doctor::{DoctorReport, DoctorRequest, Finding, Level, doctor};
 pub use endpoint::{CredentialsOption, EndpointOptions, ImageName};

@@ -49,8 +49,12 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// Returns whether a signal is the usual way for this command to end.
-    pub(crate) const fn ends_by_signal(&self) -> bool {
-        matches!(self, Self::Serve(_))
+    pub(crate) fn ends_by_signal(&self) -> bool {
+        match self {
+            Self::Serve(_) => true,
+            Self::Sync(arguments) => arguments.keeps_running(),
+            _ => false,
+        }
     }
 
     /// Runs the command.

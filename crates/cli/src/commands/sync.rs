@@ -1,21 +1,26 @@
 //! `dhow sync`.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dhow_ops::{
-    EndpointOptions, MaxDelete, Rename, Shard, SyncDestination, SyncOptions, SyncReport,
-    SyncRequest, SyncSource, SyncTarget, TagRegex, YamlSource,
+    EndpointOptions, MaxDelete, PageServer, Pages, Rename, Session, Shard, SyncDestination,
+    SyncOptions, SyncReport, SyncRequest, SyncSource, SyncTarget, TagRegex, YamlSource,
 };
 
-use crate::app::App;
+use crate::app::{App, asked_to_end};
 use crate::failure::{Exit, Failure};
 use crate::options::{
     Destination, EndpointArgs, RetryArgs, SharedAuth, Source, TagFilterArgs, parse_bool,
-    parse_format, refuse, select,
+    parse_duration, parse_format, refuse, select,
 };
-use crate::render::sync as render;
+use crate::render::metrics::Metrics;
+use crate::render::{streams, sync as render};
 
 /// Copy many images: repositories, whole registries, folders, layouts, or what a YAML file lists
 #[derive(clap::Args, Debug)]
@@ -114,6 +119,12 @@ pub(crate) struct Args {
     /// Write a JSON object for each failure to this file, one per line
     #[arg(long, value_name = "PATH")]
     failures: Option<PathBuf>,
+    /// Keep running, and sync again after this time, such as 15m; the YAML file is read anew each time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    every: Option<Duration>,
+    /// With `--every`: answer on this address with /healthz and /metrics (Prometheus)
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     #[command(flatten)]
     shared: SharedAuth,
     #[command(flatten)]
@@ -125,16 +136,60 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// Returns whether a signal is the usual way for it to end.
+    pub(crate) const fn keeps_running(&self) -> bool {
+        self.every.is_some()
+    }
+
     pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
         let request = self.request(app)?;
         let session = app.session()?;
-        let shown = render::start(app, &request.options);
-        let synced = dhow_ops::sync(&session, &request, Arc::clone(&shown.progress)).await;
-        shown.finish(synced.as_ref().ok())?;
-        match synced {
-            Ok(report) if report.failed > 0 => Err(partial(&report)),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.into()),
+        match self.every {
+            Some(every) => self.watch(app, &session, request, every).await,
+            None if self.listen.is_some() => Err(Failure::usage(
+                "`--listen` is for a sync that keeps running",
+            )
+            .hint("say how often with `--every`, such as `--every 15m`")),
+            None => round(app, &session, &request).await.1,
+        }
+    }
+
+    /// Syncs again and again, until a signal comes.
+    async fn watch(
+        &self,
+        app: &App,
+        session: &Session,
+        mut request: SyncRequest,
+        every: Duration,
+    ) -> Result<(), Failure> {
+        let metrics = Arc::new(Metrics::new(every));
+        let pages = match self.listen {
+            Some(address) => Some(serve(address, &metrics).await?),
+            None => None,
+        };
+        let rounds = async {
+            loop {
+                metrics.begin();
+                let (report, result) = round(app, session, &request).await;
+                metrics.end(report.as_ref());
+                if let Err(failure) = result {
+                    // The next round may do better.
+                    failure.tell(app.voice);
+                }
+                let wait = every.mul_f64(0.95 + jitter() / 10.0);
+                tracing::info!(seconds = wait.as_secs(), "the next round is to come");
+                tokio::time::sleep(wait).await;
+                match self.request(app) {
+                    Ok(new) => request = new,
+                    // What was right when it began is better than nothing.
+                    Err(failure) => failure.tell(app.voice),
+                }
+            }
+        };
+        tokio::select! {
+            () = rounds => Ok(()),
+            () = serving(pages) => Ok(()),
+            () = asked_to_end() => Ok(()),
         }
     }
 
@@ -242,6 +297,56 @@ impl Args {
             failures: self.failures.clone(),
         })
     }
+}
+
+/// Syncs once, and returns what came of it.
+async fn round(
+    app: &App,
+    session: &Session,
+    request: &SyncRequest,
+) -> (Option<SyncReport>, Result<(), Failure>) {
+    let shown = render::start(app, &request.options);
+    let synced = dhow_ops::sync(session, request, Arc::clone(&shown.progress)).await;
+    let told = shown.finish(synced.as_ref().ok());
+    match synced {
+        Ok(report) => {
+            let result = if report.failed > 0 {
+                Err(partial(&report))
+            } else {
+                told
+            };
+            (Some(report), result)
+        }
+        Err(error) => (None, Err(error.into())),
+    }
+}
+
+async fn serve(address: SocketAddr, metrics: &Arc<Metrics>) -> Result<PageServer, Failure> {
+    let metrics = Arc::clone(metrics);
+    let pages: Pages = Arc::new(move |path| metrics.page(path));
+    let server = PageServer::bind(address, pages)
+        .await
+        .map_err(dhow_ops::Error::from)?;
+    if let Some(address) = server.address() {
+        streams::eprint(&format!(
+            "health and metrics at http://{address}/healthz and /metrics\n"
+        ));
+    }
+    Ok(server)
+}
+
+async fn serving(pages: Option<PageServer>) {
+    match pages {
+        Some(pages) => pages.run().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns a number between 0 and 1 that differs from machine to machine, so that many do not ask at
+/// once.
+fn jitter() -> f64 {
+    let random = RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 fn wrong_count() -> Failure {

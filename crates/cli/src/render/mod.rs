@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod go_struct;
 pub(crate) mod json;
 pub(crate) mod logging;
+pub(crate) mod metrics;
 pub(crate) mod progress;
 pub(crate) mod result;
 pub(crate) mod size;

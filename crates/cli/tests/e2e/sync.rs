@@ -1,6 +1,8 @@
 //! Sync: many images, complete whatever happens on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -359,4 +361,86 @@ fn memory_does_not_grow_with_the_number_of_tags() {
         eprintln!("{tags} tags: {peak} KiB");
         assert!(peak < 64 * 1024, "{peak} KiB");
     }
+}
+
+#[test]
+fn a_sync_that_keeps_running_shows_how_it_is_and_ends_by_a_signal() {
+    let desk = Desk::new();
+    let from = source(&desk, 3);
+    let to = Registry::dhow(&desk, "target", Wanted::default());
+    let list = format!(
+        "{}:\n  tls-verify: false\n  images: {{app: [t0]}}\n",
+        from.address
+    );
+    std::fs::write(desk.path("list.yaml"), list).unwrap();
+    let mut command = desk.command();
+    command.args([
+        "sync",
+        "--src",
+        "yaml",
+        "--dest",
+        "docker",
+        OPEN[1],
+        "--every=300ms",
+    ]);
+    command.args(["--listen=127.0.0.1:0", "list.yaml", &to.address]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find(|line| line.contains("/healthz"))
+        .unwrap();
+    let address = told
+        .split("http://")
+        .nth(1)
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    // What it says must be read, or it would wait.
+    let reader = std::thread::spawn(move || lines.map_while(Result::ok).count());
+    let page = |path: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let wait_for = |line: &str| {
+        let found = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            page("/metrics").contains(line)
+        });
+        assert!(found, "{line}: {}", page("/metrics"));
+    };
+    wait_for("images_total{verdict=\"added\"} 1\n");
+    // The list is read anew.
+    let list = format!(
+        "{}:\n  tls-verify: false\n  images: {{app: []}}\n",
+        from.address
+    );
+    std::fs::write(desk.path("list.yaml"), list).unwrap();
+    wait_for("images_total{verdict=\"added\"} 3\n");
+    assert!(
+        page("/healthz").starts_with("HTTP/1.1 200"),
+        "{}",
+        page("/healthz")
+    );
+    assert!(page("/none").starts_with("HTTP/1.1 404"));
+    let pid = child.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .arg(&pid)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(child.wait().unwrap().success());
+    reader.join().unwrap();
 }
