@@ -59,7 +59,7 @@ impl RepositoryClient {
             .bytes(RawManifest::MAX_SIZE)
             .await
             .map_err(|error| error.during(what()))?;
-        accept(bytes, claimed.as_ref(), reference, announced).map_err(|error| error.during(what()))
+        accept(&bytes, claimed.as_ref(), reference, announced).map_err(|error| error.during(what()))
     }
 
     /// Asks for the digest, size and type of a manifest; `None` when there is no such manifest.
@@ -201,7 +201,7 @@ impl RepositoryClient {
 
 /// Checks the bytes of a manifest against everything that is known of them.
 fn accept(
-    bytes: Bytes,
+    bytes: &Bytes,
     claimed: Option<&MediaType>,
     reference: &ManifestRef,
     announced: Option<Digest>,
@@ -214,7 +214,7 @@ fn accept(
         let kind = match source {
             ManifestError::Digest { .. } => ErrorKind::DigestMismatch,
             // What makes no sense and is not what was announced was spoiled on its way.
-            _ if announced.is_some_and(|announced| !announced.matches(&bytes)) => {
+            _ if announced.is_some_and(|announced| !announced.matches(bytes)) => {
                 ErrorKind::DigestMismatch
             }
             _ => ErrorKind::Protocol,

@@ -151,13 +151,11 @@ impl Batch {
 
 impl Table {
     fn settle(&mut self, digest: Digest, here: &Scope) {
-        let place = match self.scopes.iter().rposition(|known| known == here) {
-            Some(place) => place,
-            None => {
-                self.scopes.push(here.clone());
-                self.scopes.len() - 1
-            }
-        };
+        let known = self.scopes.iter().rposition(|known| known == here);
+        let place = known.unwrap_or_else(|| {
+            self.scopes.push(here.clone());
+            self.scopes.len() - 1
+        });
         let Ok(place) = u32::try_from(place) else {
             return;
         };

@@ -145,8 +145,6 @@ impl Error {
             Self::Folder { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Kind::NotFound
             }
-            Self::Folder { .. } | Self::Report(_) => Kind::Io,
-            Self::NothingToSync { .. } => Kind::NotFound,
             Self::Place { source, .. } => source.kind(),
             Self::Manifest {
                 source: dhow_model::ManifestError::Digest { .. },
@@ -160,9 +158,9 @@ impl Error {
                 | dhow_server::Error::Certificate(_)
                 | dhow_server::Error::NotALayout(_),
             ) => Kind::Invalid,
-            Self::Serve(_) => Kind::Io,
+            Self::Serve(_) | Self::Folder { .. } | Self::Report(_) => Kind::Io,
             Self::Unsupported { .. } => Kind::Unsupported,
-            Self::NoPlatform { .. } => Kind::NotFound,
+            Self::NoPlatform { .. } | Self::NothingToSync { .. } => Kind::NotFound,
         }
     }
 

@@ -41,12 +41,7 @@ impl Args {
                 .hint("not every registry can be listed; Docker Hub and most public ones cannot")
         })?;
         if app.global.output == OutputFormat::Table {
-            let lines: String = list
-                .repositories
-                .iter()
-                .map(|path| format!("{path}\n"))
-                .collect();
-            return streams::write(lines.as_bytes());
+            return streams::lines(&list.repositories);
         }
         json::print(&list)
     }

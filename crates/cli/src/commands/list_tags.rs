@@ -37,8 +37,7 @@ impl Args {
         let list = dhow_ops::list_tags(&session, &request).await;
         let list = list.map_err(|error| Failure::from(error).no_image())?;
         if app.global.output == OutputFormat::Table {
-            let lines: String = list.tags.iter().map(|tag| format!("{tag}\n")).collect();
-            return streams::write(lines.as_bytes());
+            return streams::lines(&list.tags);
         }
         json::print(&list)
     }

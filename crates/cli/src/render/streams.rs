@@ -15,6 +15,15 @@ pub(crate) fn write(data: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Writes names on stdout, one per line.
+pub(crate) fn lines(names: &[String]) -> Result<(), Failure> {
+    let mut text = names.join("\n");
+    if !names.is_empty() {
+        text.push('\n');
+    }
+    write(text.as_bytes())
+}
+
 /// Writes text to stdout where nothing can be done about an error.
 pub(crate) fn print(text: &str) {
     drop(write(text.as_bytes()));

@@ -224,14 +224,15 @@ impl State {
         if failed {
             // A failure is worth a line however little is to be said.
             self.say(&failure_lines(outcome));
-        } else if self.mode == Mode::Plain && !self.dry_run {
-            if let Some(word) = word(outcome.verdict) {
-                self.say(&format!(
-                    "{word} {}{}\n",
-                    outcome.destination,
-                    sent(outcome)
-                ));
-            }
+        } else if self.mode == Mode::Plain
+            && !self.dry_run
+            && let Some(word) = word(outcome.verdict)
+        {
+            self.say(&format!(
+                "{word} {}{}\n",
+                outcome.destination,
+                sent(outcome)
+            ));
         }
     }
 

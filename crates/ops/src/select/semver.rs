@@ -73,7 +73,7 @@ impl Version {
         for (place, number) in numbers.iter_mut().enumerate() {
             match parts.next() {
                 Some(part) if part.chars().all(|c| c.is_ascii_digit()) => {
-                    *number = part.parse().ok()?
+                    *number = part.parse().ok()?;
                 }
                 None if place > 0 => {}
                 _ => return None,

@@ -92,7 +92,7 @@ mod tests {
     }
 
     /// The tags from 0 to 7 that belong to the first part, as bits.
-    const PINNED: u32 = 0b10000000;
+    const PINNED: u32 = 0b1000_0000;
 
     #[test]
     fn parts_are_numbered_from_one_or_by_kubernetes_from_zero() {

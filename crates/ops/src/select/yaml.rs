@@ -157,21 +157,21 @@ impl<'de> Deserialize<'de> for RegistryText {
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "images" => {
-                            text.images = map.next_value::<Option<_>>()?.unwrap_or_default()
+                            text.images = map.next_value::<Option<_>>()?.unwrap_or_default();
                         }
                         "images-by-tag-regex" => {
-                            text.by_regex = map.next_value::<Option<_>>()?.unwrap_or_default()
+                            text.by_regex = map.next_value::<Option<_>>()?.unwrap_or_default();
                         }
                         "images-by-semver" => {
-                            text.by_semver = map.next_value::<Option<_>>()?.unwrap_or_default()
+                            text.by_semver = map.next_value::<Option<_>>()?.unwrap_or_default();
                         }
                         "credentials" => {
-                            text.credentials = map.next_value::<Option<_>>()?.unwrap_or_default()
+                            text.credentials = map.next_value::<Option<_>>()?.unwrap_or_default();
                         }
                         "tls-verify" => text.tls_verify = map.next_value()?,
                         "cert-dir" => text.cert_dir = map.next_value()?,
                         "exclude" => {
-                            text.exclude = map.next_value::<Option<_>>()?.unwrap_or_default()
+                            text.exclude = map.next_value::<Option<_>>()?.unwrap_or_default();
                         }
                         "newest" => text.newest = map.next_value()?,
                         _ => {

@@ -7,7 +7,7 @@ use dhow_copy::Standing;
 use dhow_model::{Digest, Index};
 use dhow_transport::Location;
 
-use super::image::Done;
+use super::image::{Done, parse};
 use super::origins::Image;
 use super::outcome::SyncOutcome;
 use super::run::Run;
@@ -50,7 +50,7 @@ impl Run {
         if !kind.is_some_and(dhow_model::ManifestKind::is_index) {
             return Ok(vec![root]);
         }
-        let location = self.at(image, &root)?;
+        let location = at(image, &root)?;
         let place = |error| Error::place("read the index of", &location, error);
         let source = location.source().await.map_err(place)?;
         let raw = source.manifest(&root).await.map_err(place)?;
@@ -75,13 +75,13 @@ impl Run {
         // What refers to something can be referred to by it: each is looked at once.
         let mut seen: BTreeSet<Digest> = subjects.iter().copied().collect();
         while let Some(subject) = open.pop_front() {
-            let source = self.at(image, &subject)?;
+            let source = at(image, &subject)?;
             let found = referrers_of(&*source, &subject).await?;
             if found.is_empty() {
                 continue;
             }
             let name = format!("{into}@{subject}");
-            let target = self.parse(&self.destination, &name, "destination")?;
+            let target = parse(&self.destination, &name, "destination")?;
             let there: BTreeSet<Digest> = referrers_of(&*target, &subject)
                 .await?
                 .into_iter()
@@ -95,21 +95,21 @@ impl Run {
                     continue;
                 }
                 let name = format!("{into}@{digest}");
-                let target = self.parse(&self.destination, &name, "destination")?;
+                let target = parse(&self.destination, &name, "destination")?;
                 let report = self
-                    .copy(self.at(image, &digest)?, target, Standing::Absent)
+                    .copy(at(image, &digest)?, target, Standing::Absent)
                     .await?;
                 bytes += report.sent.bytes;
             }
         }
         Ok(bytes)
     }
+}
 
-    /// Returns the place of a manifest in the repository of an image.
-    fn at(&self, image: &Image, digest: &Digest) -> Result<std::sync::Arc<dyn Location>, Error> {
-        let name = format!("docker://{}@{digest}", image.repository);
-        self.parse(&image.side, &name, "source")
-    }
+/// Returns the place of a manifest in the repository of an image.
+fn at(image: &Image, digest: &Digest) -> Result<std::sync::Arc<dyn Location>, Error> {
+    let name = format!("docker://{}@{digest}", image.repository);
+    parse(&image.side, &name, "source")
 }
 
 async fn referrers_of(location: &dyn Location, subject: &Digest) -> Result<Vec<Digest>, Error> {

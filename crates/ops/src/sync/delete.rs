@@ -7,6 +7,7 @@ use dhow_transport::{Deletion, Kind};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::destination::{hash, tags};
+use super::image::parse;
 use super::outcome::{SyncFailure, SyncOutcome, SyncVerdict};
 use super::request::MaxDelete;
 use super::run::Run;
@@ -109,7 +110,7 @@ impl Run {
     }
 
     async fn delete(&self, name: &str) -> Result<(), Error> {
-        let location = self.parse(&self.destination, name, "destination")?;
+        let location = parse(&self.destination, name, "destination")?;
         let Some(catalog) = location.catalog() else {
             return Ok(());
         };

@@ -27,7 +27,7 @@ impl Run {
     pub(super) async fn settle(self: Arc<Self>, image: Image, standing: Standing) -> Done {
         let destination = self.mapping.image(&image.name);
         if let Some(verdict) = self.known(&image, &destination, standing) {
-            return Done::plain(self.outcome(&image, destination, verdict));
+            return Done::plain(outcome_of(&image, destination, verdict));
         }
         let mut attempt = 0;
         loop {
@@ -36,7 +36,7 @@ impl Run {
                 Err(error) => error,
             };
             let Some(wait) = self.pause(&error, attempt) else {
-                let mut outcome = self.outcome(&image, destination, SyncVerdict::Failed);
+                let mut outcome = outcome_of(&image, destination, SyncVerdict::Failed);
                 outcome.failure = Some(SyncFailure::of(&error));
                 return Done {
                     outcome,
@@ -68,15 +68,15 @@ impl Run {
         destination: &str,
         standing: Standing,
     ) -> Result<Done, Error> {
-        let source = self.parse(&image.side, &image.source, "source")?;
-        let target = self.parse(&self.destination, destination, "destination")?;
+        let source = parse(&image.side, &image.source, "source")?;
+        let target = parse(&self.destination, destination, "destination")?;
         let report = self.copy(source, target, standing).await?;
         let verdict = match standing {
             _ if report.unchanged => SyncVerdict::Unchanged,
             Standing::Present => SyncVerdict::Changed,
             Standing::Absent | Standing::Unknown => SyncVerdict::Added,
         };
-        let mut outcome = self.outcome(image, destination.to_owned(), verdict);
+        let mut outcome = outcome_of(image, destination.to_owned(), verdict);
         outcome.bytes = report
             .plan
             .as_ref()
@@ -89,16 +89,6 @@ impl Run {
             error: None,
             subjects,
         })
-    }
-
-    pub(super) fn parse(
-        &self,
-        side: &Transports,
-        name: &str,
-        role: &'static str,
-    ) -> Result<Arc<dyn Location>, Error> {
-        side.parse(name)
-            .map_err(|source| Error::Name { role, source })
     }
 
     pub(super) async fn copy(
@@ -152,27 +142,32 @@ impl Run {
             Retry::After(named) => named,
             // What came was not what should have come: another try may get it.
             _ if matches!(error.kind(), Kind::DigestMismatch | Kind::SizeMismatch) => None,
-            _ => return None,
+            Retry::Never => return None,
         };
         let backoff = Duration::from_secs(1 << attempt.min(6));
         Some(named.or(retry.delay).unwrap_or(backoff))
     }
+}
 
-    pub(super) fn outcome(
-        &self,
-        image: &Image,
-        destination: String,
-        verdict: SyncVerdict,
-    ) -> SyncOutcome {
-        SyncOutcome {
-            source: image.source.clone(),
-            destination,
-            verdict,
-            digest: None,
-            bytes: 0,
-            failure: None,
-            media_type: None,
-        }
+/// Parses a transport-qualified name.
+pub(super) fn parse(
+    side: &Transports,
+    name: &str,
+    role: &'static str,
+) -> Result<Arc<dyn Location>, Error> {
+    side.parse(name)
+        .map_err(|source| Error::Name { role, source })
+}
+
+fn outcome_of(image: &Image, destination: String, verdict: SyncVerdict) -> SyncOutcome {
+    SyncOutcome {
+        source: image.source.clone(),
+        destination,
+        verdict,
+        digest: None,
+        bytes: 0,
+        failure: None,
+        media_type: None,
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::delete::Expected;
 use super::destination::Names;
-use super::image::Done;
+use super::image::{Done, parse};
 use super::journal::Journal;
 use super::listing::Listing;
 use super::mapping::Mapping;
@@ -465,7 +465,7 @@ async fn prepare(
         Images::Given(_) | Images::Wrong(_) => None,
     };
     let listing = place.map(|place| {
-        let location = run.parse(&origin.side, &place, "source")?;
+        let location = parse(&origin.side, &place, "source")?;
         Ok(Listing::start(location, retry))
     });
     let names = match (run.target, layout, &origin.images) {

@@ -43,11 +43,8 @@ pub(super) async fn delete_tag(client: &RepositoryClient, tag: &Tag) -> Result<(
 
 /// Returns an index that lists nothing, with a digest that no other manifest has.
 fn stand_in() -> Result<RawManifest> {
-    let mut number = String::new();
-    for _ in 0..2 {
-        let random = RandomState::new().build_hasher().finish();
-        number.push_str(&format!("{random:016x}"));
-    }
+    let random = || RandomState::new().build_hasher().finish();
+    let number = format!("{:016x}{:016x}", random(), random());
     let text = format!(
         "{{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\
          \"manifests\":[],\"annotations\":{{\"org.dhow.removed\":\"{number}\"}}}}"
