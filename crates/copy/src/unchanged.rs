@@ -56,6 +56,14 @@ pub(crate) async fn look(source: &dyn Source, job: &Job, admission: &Admission) 
     } else {
         roots(source, &*sink, &job.options).await
     };
+    let stands = match stands {
+        // Behind an index stands the image for the system, which only the index names.
+        None if asks && likely && there.is_some() && job.options.select == Select::System => {
+            let root = source.root().await.ok();
+            root.and_then(|root| self::stands(&root, &job.options))
+        }
+        known => known,
+    };
     match (there, stands) {
         (Some(there), Some((digest, media_type))) if there == digest && asks => {
             tracing::debug!(%digest, "the destination has the image under this name");

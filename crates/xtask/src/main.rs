@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask demo`, `test`, `tidy` and `bench`.
+//! Project automation: `cargo xtask demo`, `test`, `tidy`, `bench` and `simulate`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod packages;
 mod shell;
+mod simulate;
 mod test;
 mod tidy;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("bench") => bench::run(&arguments[1..]),
+        Some("simulate") => simulate::run(&arguments[1..]),
         Some(bench::MEASURE) => bench::measure(&arguments[1..]),
         _ => Err(USAGE.to_owned()),
     };
@@ -39,4 +41,6 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test [--install] run every check; with --install (or CI=true) install the Debian packages
                    that the end-to-end tests use
   tidy             check sizes, names, layering and documents
-  bench [OPTION]   measure dhow beside other tools; --help shows the options";
+  bench [OPTION]   measure dhow beside other tools; --help shows the options
+  simulate [OPTION]
+                   estimate what a mirror costs, in virtual time; --help shows the options";

@@ -89,7 +89,7 @@ fn pods(value: Value) -> Result<Vec<PodTemplateSpec>, String> {
     match (name("apiVersion").as_str(), name("kind").as_str()) {
         ("batch/v1", "CronJob") => {
             let spec = strict::<CronJob>(value)?.spec;
-            let template = spec.and_then(|spec| spec.job_template.spec);
+            let template = spec.job_template.spec;
             Ok(template.map(|job| job.template).into_iter().collect())
         }
         ("batch/v1", "Job") => {
@@ -141,10 +141,13 @@ fn kustomize_finds_what_it_names_and_leaves_nothing_out() {
     );
     let generated = all.config_map_generator.iter().flat_map(|one| &one.files);
     let named: BTreeSet<_> = all.resources.iter().chain(generated).cloned().collect();
-    let there: BTreeSet<_> = fs::read_dir(folder())
+    let paths = fs::read_dir(folder())
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml")
+        .map(|entry| entry.unwrap().path());
+    let there: BTreeSet<_> = paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name != "kustomization.yaml")
         .collect();
     assert_eq!(named, there);
 }
@@ -273,7 +276,7 @@ fn what_is_written_goes_into_volumes_of_the_pod() {
 #[test]
 fn one_run_at_a_time_and_one_pod_for_each_part() {
     let cron: CronJob = strict(yaml("cronjob.yaml")).unwrap();
-    let spec = cron.spec.unwrap();
+    let spec = cron.spec;
     assert_eq!(spec.concurrency_policy.as_deref(), Some("Forbid"));
     assert!(spec.job_template.spec.unwrap().backoff_limit.is_some());
 

@@ -493,7 +493,7 @@ fn create(path: &Path) -> Result<File, Error> {
 }
 
 /// How many images are in work at once between registries. Most of them wait for answers.
-const REGISTRY_IMAGES: usize = 24;
+const REGISTRY_IMAGES: usize = 12;
 /// How many images are written to this machine at once.
 const LOCAL_IMAGES: usize = 6;
 /// Of how many repositories the lists are read ahead.
