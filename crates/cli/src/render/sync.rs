@@ -371,9 +371,13 @@ impl Counts {
             0 => String::new(),
             count => format!(", {count} failed"),
         };
+        // How many there are is known when their list has been read.
+        let of = match load(&self.listed) {
+            listed if listed > settled => format!(" of {listed}"),
+            _ => String::new(),
+        };
         format!(
-            "{settled} of {} images settled, {} copied{failed}; {} in {}",
-            load(&self.listed).max(settled),
+            "{settled}{of} images settled, {} copied{failed}; {} in {}",
             load(&self.moved),
             size::bytes(load(&self.bytes)),
             size::time(elapsed),

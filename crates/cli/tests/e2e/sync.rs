@@ -260,6 +260,31 @@ fn blobs_that_images_share_are_sent_once_and_mounted_elsewhere() {
 }
 
 #[test]
+fn two_images_for_one_name_are_told_and_one_that_is_chosen_twice_is_not() {
+    let desk = Desk::new();
+    let names = ["one/app:1", "two/app:1", "one/app:2"].map(str::to_owned);
+    layout(&desk.path("source"), &names);
+    let from = Registry::dhow(&desk, "source", Wanted::default());
+    let list = format!(
+        "{}:\n  tls-verify: false\n  images: {{one/app: [], two/app: []}}\n  \
+         images-by-tag-regex: {{one/app: '2'}}\n",
+        from.address
+    );
+    std::fs::write(desk.path("list.yaml"), list).unwrap();
+    let flags = ["sync", "--src", "yaml", "--dest", "dir", "--parallel=1"];
+    let stderr = desk
+        .dhow(&[&flags[..], &["list.yaml", "out"]].concat())
+        .fails(11);
+    assert!(
+        stderr.contains("tell their names apart with `--scoped`"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("1 of 3 could not be synced"), "{stderr}");
+    desk.dhow(&[&flags[..], &["--scoped", "list.yaml", "out"]].concat())
+        .ok();
+}
+
+#[test]
 fn tags_that_are_gone_are_removed_and_nothing_else() {
     if !tools::has("docker-registry") {
         return;

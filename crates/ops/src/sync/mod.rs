@@ -13,12 +13,14 @@
 mod attached;
 mod delete;
 mod destination;
+mod driver;
 mod image;
 mod journal;
 mod listing;
 mod mapping;
 mod origins;
 mod outcome;
+mod prepare;
 mod request;
 mod run;
 

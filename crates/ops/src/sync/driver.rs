@@ -1,0 +1,360 @@
+//! The driver of a run: origins one after the other, images of all of them at once, and what becomes
+//! of each noted as it comes.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use dhow_copy::Standing;
+use dhow_model::Digest;
+use dhow_transport::Kind;
+use futures_util::StreamExt as _;
+use tokio::task::JoinSet;
+
+use super::delete::Expected;
+use super::destination::{Names, hash};
+use super::image::Done;
+use super::listing::Listing;
+use super::origins::{self, Image, Images};
+use super::outcome::{SyncEvent, SyncFailure, SyncOutcome, SyncReport, SyncVerdict};
+use super::prepare::{Prepared, prepare};
+use super::request::{SyncRequest, SyncSource, SyncTarget};
+use super::run::{Run, source_name};
+use crate::Error;
+use crate::select::{TagFilter, digest_tag_subject};
+
+/// Drives a run.
+pub(super) struct Driver {
+    run: Arc<Run>,
+    images: JoinSet<Done>,
+    at_once: usize,
+    report: SyncReport,
+    expected: Option<Expected>,
+    /// The names in the layout that is the destination.
+    layout: Option<Arc<Names>>,
+    /// Digests that are at the destination now, where tags made of them are synced.
+    subjects: HashSet<Digest>,
+    /// Images under such tags, which wait for what they belong to.
+    waiting: Vec<(Digest, Image, Standing)>,
+    /// Hashes of the names at the destination that were started, with those of their sources.
+    started: HashMap<u64, u64>,
+    digestfile: Option<File>,
+    failures: Option<File>,
+}
+
+impl Driver {
+    /// Opens the files that are written to.
+    pub(super) fn new(run: Arc<Run>, request: &SyncRequest) -> Result<Self, Error> {
+        let options = &request.options;
+        let create = |path: &Option<std::path::PathBuf>| path.as_deref().map(create).transpose();
+        let usual = match request.destination.target {
+            SyncTarget::Docker => REGISTRY_IMAGES,
+            SyncTarget::Dir | SyncTarget::Oci => LOCAL_IMAGES,
+        };
+        Ok(Self {
+            at_once: options.parallel.map_or(usual, usize::from),
+            images: JoinSet::new(),
+            report: SyncReport {
+                dry_run: options.dry_run,
+                ..SyncReport::default()
+            },
+            expected: options.delete.map(|_| Expected::default()),
+            layout: None,
+            subjects: HashSet::new(),
+            waiting: Vec::new(),
+            started: HashMap::new(),
+            digestfile: if options.dry_run {
+                None
+            } else {
+                create(&options.digestfile)?
+            },
+            failures: create(&options.failures)?,
+            run,
+        })
+    }
+
+    /// Syncs all sources.
+    pub(super) async fn drive(&mut self, sources: &[SyncSource]) -> Result<(), Error> {
+        if self.run.target == SyncTarget::Oci {
+            self.layout = Some(Arc::new(self.run.layout_names().await));
+        }
+        for source in sources {
+            let found = origins::of(&self.run.session, source, &self.run.options.filter)?;
+            let (run, layout) = (Arc::clone(&self.run), self.layout.clone());
+            let mut prepared = found
+                .map(move |origin| prepare(Arc::clone(&run), layout.clone(), origin))
+                .buffered(PREPARED);
+            while let Some(prepared) = prepared.next().await {
+                match prepared {
+                    Ok(prepared) => self.origin(prepared).await?,
+                    Err(error) => self.broken(&source_name(source), error)?,
+                }
+            }
+        }
+        while !self.images.is_empty() {
+            self.reap().await?;
+        }
+        self.attached().await?;
+        if let (Some(expected), Some(most)) = (&self.expected, self.run.options.delete) {
+            for outcome in self.run.remove(expected, most).await {
+                self.note(&Done::plain(outcome))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what is still under way, and returns what came of it all.
+    pub(super) async fn end(mut self) -> SyncReport {
+        self.images.shutdown().await;
+        self.report
+    }
+
+    async fn origin(&mut self, prepared: Prepared) -> Result<(), Error> {
+        self.report.sources += 1;
+        let Prepared {
+            origin,
+            names,
+            listing,
+        } = prepared;
+        let mut images = 0;
+        match origin.images {
+            Images::Given(given) => {
+                for image in given {
+                    if let Some(expected) = &mut self.expected {
+                        // Nobody knows which others the source has.
+                        expected.doubt(&self.run.mapping.repository(&image.repository));
+                    }
+                    images += u64::from(self.start(image, &names).await?);
+                }
+            }
+            Images::Wrong(ref problem) => {
+                let failure = SyncFailure::words(Kind::Invalid, problem.clone());
+                self.failed(&origin.name, failure)?;
+            }
+            Images::Tags {
+                ref repository,
+                ref filters,
+            } => {
+                let tagged = |tag: &str| Image::tagged(&origin.side, repository, tag);
+                images = self
+                    .listed(&origin.name, listing, filters, &names, &tagged)
+                    .await?;
+            }
+            Images::Names {
+                ref place,
+                ref stem,
+            } => {
+                let filters = [self.run.options.filter.clone()];
+                let named = |name: &str| Image::named(&origin.side, place, stem, name);
+                images = self
+                    .listed(&origin.name, listing, &filters, &names, &named)
+                    .await?;
+            }
+        }
+        self.run.progress.event(&SyncEvent::Listed {
+            origin: &origin.name,
+            images,
+        });
+        Ok(())
+    }
+
+    /// Starts the images of a list while it is read, and returns how many there are.
+    async fn listed(
+        &mut self,
+        origin: &str,
+        listing: Option<Result<Listing, Error>>,
+        filters: &[TagFilter],
+        names: &Names,
+        image: &(dyn Fn(&str) -> Image + Sync),
+    ) -> Result<u64, Error> {
+        let repository = self.run.mapping.repository(origin);
+        let mut listing = match listing {
+            Some(Ok(listing)) => listing,
+            Some(Err(error)) => return self.unlisted(origin, &repository, error),
+            None => return Ok(0),
+        };
+        let (mut images, mut held) = (0, Vec::new());
+        let counts = filters.iter().any(|filter| filter.newest.is_some());
+        while let Some(tag) = listing.next().await {
+            let tag = match tag {
+                Ok(tag) => tag,
+                Err(error) => return self.unlisted(origin, &repository, error),
+            };
+            let one = image(&tag);
+            if let Some(expected) = &mut self.expected {
+                expected.name(&repository, &self.run.mapping.image(&one.name));
+            }
+            if !filters.iter().all(|filter| filter.admits(&tag)) {
+                self.wait_for_subject(one, names);
+            } else if counts {
+                held.push(tag);
+            } else {
+                images += u64::from(self.start(one, names).await?);
+            }
+        }
+        let newest = filters.iter().fold(held, |tags, filter| filter.apply(tags));
+        for tag in newest {
+            images += u64::from(self.start(image(&tag), names).await?);
+        }
+        if images == 0 && self.expected.is_none() {
+            tracing::warn!(repository = origin, "no refs to sync found");
+        }
+        if let (Some(expected), 0) = (&mut self.expected, images)
+            && self.run.options.shard.is_none()
+        {
+            // An empty list is more often a mistake than a wish.
+            expected.doubt(&repository);
+        }
+        Ok(images)
+    }
+
+    fn unlisted(&mut self, origin: &str, repository: &str, error: Error) -> Result<u64, Error> {
+        if let Some(expected) = &mut self.expected {
+            expected.doubt(repository);
+        }
+        self.broken(origin, error).map(|()| 0)
+    }
+
+    /// Keeps an image that is not meant by itself, until it is known whether what it belongs to is
+    /// synced.
+    fn wait_for_subject(&mut self, image: Image, names: &Names) {
+        if !self.run.options.digest_tags {
+            return;
+        }
+        if let Some(subject) = digest_tag_subject(&image.tag) {
+            let standing = names.standing(&self.run.mapping.image(&image.name));
+            self.waiting.push((subject, image, standing));
+        }
+    }
+
+    /// Syncs signatures and the like that lie under tags made of digests.
+    async fn attached(&mut self) -> Result<(), Error> {
+        for (subject, image, standing) in std::mem::take(&mut self.waiting) {
+            if self.subjects.contains(&subject) {
+                self.spawn(image, standing).await?;
+            }
+        }
+        while !self.images.is_empty() {
+            self.reap().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts an image if it belongs to this shard, and waits for room first.
+    async fn start(&mut self, image: Image, names: &Names) -> Result<bool, Error> {
+        let shard = self.run.options.shard;
+        if shard.is_some_and(|shard| !shard.takes(&image.repository, &image.tag)) {
+            return Ok(false);
+        }
+        let destination = self.run.mapping.image(&image.name);
+        let source = hash(&image.source);
+        match self.started.insert(hash(&destination), source) {
+            None => {}
+            // It was chosen twice.
+            Some(same) if same == source => return Ok(false),
+            Some(_) => {
+                self.failed(&image.source, clash(&destination))?;
+                return Ok(false);
+            }
+        }
+        self.spawn(image, names.standing(&destination)).await?;
+        Ok(true)
+    }
+
+    async fn spawn(&mut self, image: Image, standing: Standing) -> Result<(), Error> {
+        while self.images.len() >= self.at_once {
+            self.reap().await?;
+        }
+        self.images
+            .spawn(Arc::clone(&self.run).settle(image, standing));
+        Ok(())
+    }
+
+    async fn reap(&mut self) -> Result<(), Error> {
+        let Some(done) = self.images.join_next().await else {
+            return Ok(());
+        };
+        let done = done.map_err(|_| Error::Interrupted)?;
+        self.note(&done)?;
+        if self.run.options.digest_tags {
+            self.subjects.extend(done.brings());
+        }
+        match done.error {
+            Some(error) if !self.run.options.keep_going => Err(Error::Image {
+                source_name: done.outcome.source,
+                destination: done.outcome.destination,
+                cause: Box::new(error),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells and writes down what became of an image.
+    fn note(&mut self, done: &Done) -> Result<(), Error> {
+        let outcome = &done.outcome;
+        self.report.add(outcome);
+        self.run.progress.event(&SyncEvent::Settled(outcome));
+        if outcome.verdict == SyncVerdict::Failed {
+            if let Some(file) = &mut self.failures {
+                let line = serde_json::to_string(outcome).unwrap_or_default();
+                writeln!(file, "{line}").map_err(Error::Report)?;
+            }
+            return Ok(());
+        }
+        if let Some(journal) = &self.run.journal
+            && !matches!(outcome.verdict, SyncVerdict::Settled | SyncVerdict::Removed)
+        {
+            journal.settle(&outcome.destination);
+        }
+        if let (Some(file), Some(digest)) = (&mut self.digestfile, outcome.digest) {
+            writeln!(file, "{digest} {}", outcome.destination).map_err(Error::Report)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a source cannot be read. That ends the run unless it is to go on.
+    fn broken(&mut self, name: &str, error: Error) -> Result<(), Error> {
+        if !self.run.options.keep_going {
+            return Err(error);
+        }
+        self.failed(name, SyncFailure::of(&error))
+    }
+
+    fn failed(&mut self, name: &str, failure: SyncFailure) -> Result<(), Error> {
+        self.note(&Done::plain(SyncOutcome {
+            source: name.to_owned(),
+            destination: String::new(),
+            verdict: SyncVerdict::Failed,
+            digest: None,
+            bytes: 0,
+            failure: Some(failure),
+            media_type: None,
+        }))
+    }
+}
+
+/// Says that two images would come under one name, of which one would be lost.
+fn clash(destination: &str) -> SyncFailure {
+    let message = format!("another image of this run is to be `{destination}`");
+    let mut failure = SyncFailure::words(Kind::Exists, message);
+    failure
+        .hints
+        .push("tell their names apart with `--scoped` or `--rename`".to_owned());
+    failure
+}
+
+fn create(path: &Path) -> Result<File, Error> {
+    File::create(path).map_err(|source| Error::Folder {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// How many images are in work at once between registries. Most of them wait for answers.
+const REGISTRY_IMAGES: usize = 12;
+/// How many images are written to this machine at once.
+const LOCAL_IMAGES: usize = 6;
+/// Of how many repositories the lists are read ahead.
+const PREPARED: usize = 4;
