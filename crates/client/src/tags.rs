@@ -142,15 +142,13 @@ pub(crate) fn catalog(
 
 /// Returns the repository under which credentials and challenges of the registry as such are kept.
 pub(crate) fn catalog_place(registry: &str) -> Result<Repository, Error> {
-    Repository::parse(&format!("{registry}/_catalog"))
-        .or_else(|_| Repository::parse(&format!("{registry}/catalog")))
-        .map_err(|source| {
-            Error::new(
-                ErrorKind::Settings,
-                format!("`{registry}` is not the name of a registry"),
-            )
-            .caused_by(source)
-        })
+    Repository::at(registry, "catalog").map_err(|source| {
+        Error::new(
+            ErrorKind::Settings,
+            format!("`{registry}` is not the name of a registry"),
+        )
+        .caused_by(source)
+    })
 }
 
 async fn catalog_page(

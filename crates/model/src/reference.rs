@@ -40,9 +40,23 @@ impl Repository {
         &self.path
     }
 
+    /// Returns the repository at `path` of exactly this registry, also where a host of one word would
+    /// be taken for a part of a path on Docker Hub.
+    pub fn at(registry: &str, path: &str) -> Result<Self, ReferenceError> {
+        if registry.contains(['.', ':', '[']) || registry == "localhost" {
+            return Self::parse(&format!("{registry}/{path}"));
+        }
+        // With a port it is a host beyond doubt.
+        let named = Self::parse(&format!("{registry}:1/{path}"))?;
+        Ok(Self {
+            registry: registry.to_owned(),
+            path: named.path,
+        })
+    }
+
     /// Returns the repository at `path` of the same registry.
     pub fn sibling(&self, path: &str) -> Result<Self, ReferenceError> {
-        Self::parse(&format!("{}/{path}", self.registry))
+        Self::at(&self.registry, path)
     }
 }
 
@@ -294,6 +308,27 @@ fn is_component(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_of_one_word_is_not_taken_for_docker_hub_when_it_is_named_as_a_host() {
+        for (registry, path) in [
+            ("myhost", "a/b"),
+            ("r.io:5", "a"),
+            ("localhost", "a"),
+            ("[::1]:5", "a"),
+        ] {
+            let repository = Repository::at(registry, path).unwrap();
+            assert_eq!((repository.registry(), repository.path()), (registry, path));
+            assert_eq!(repository.sibling("c").unwrap().registry(), registry);
+        }
+        assert_eq!(
+            Repository::at("docker.io", "centos").unwrap().path(),
+            "library/centos"
+        );
+        for registry in ["", "a/b", "my host", "u@h"] {
+            assert!(Repository::at(registry, "a").is_err(), "{registry}");
+        }
+    }
 
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

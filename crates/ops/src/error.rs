@@ -169,6 +169,7 @@ impl Error {
         match self {
             Self::Place { source, .. } => source.retry(),
             Self::Copy(error) => error.retry(),
+            Self::Client(error) if error.is_retryable() => Retry::After(error.retry_after()),
             _ => Retry::Never,
         }
     }

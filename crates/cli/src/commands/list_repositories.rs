@@ -1,6 +1,7 @@
 //! `dhow list-repositories`.
 
 use dhow_ops::{ListRepositoriesRequest, TagRegex};
+use dhow_transport::Kind;
 
 use crate::app::App;
 use crate::failure::Failure;
@@ -36,9 +37,17 @@ impl Args {
         let session = app.session()?;
         let list = dhow_ops::list_repositories(&session, &request).await;
         let list = list.map_err(|error| {
-            Failure::from(error)
-                .no_image()
-                .hint("not every registry can be listed; Docker Hub and most public ones cannot")
+            let refused = matches!(
+                error.kind(),
+                Kind::NotFound | Kind::Denied | Kind::Unauthorized | Kind::Unsupported
+            );
+            let failure = Failure::from(error).no_image();
+            if refused {
+                // Docker Hub and most public registries.
+                failure.hint("name repositories one by one if this registry cannot be listed")
+            } else {
+                failure
+            }
         })?;
         if app.global.output == OutputFormat::Table {
             return streams::lines(&list.repositories);
