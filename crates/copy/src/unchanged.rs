@@ -56,14 +56,6 @@ pub(crate) async fn look(source: &dyn Source, job: &Job, admission: &Admission) 
     } else {
         roots(source, &*sink, &job.options).await
     };
-    let stands = match stands {
-        // Behind an index stands the image for the system, which only the index names.
-        None if asks && likely && there.is_some() && job.options.select == Select::System => {
-            let root = source.root().await.ok();
-            root.and_then(|root| self::stands(&root, &job.options))
-        }
-        known => known,
-    };
     match (there, stands) {
         (Some(there), Some((digest, media_type))) if there == digest && asks => {
             tracing::debug!(%digest, "the destination has the image under this name");
@@ -102,13 +94,17 @@ async fn heads(
     else {
         return (there, None);
     };
-    let whole = match options.select {
-        Select::All => true,
-        // An index under this name is not the image for the system.
-        Select::System => !kind.is_index(),
-        Select::IndexOnly | Select::Platforms(_) => false,
+    let stands = match options.select {
+        // Only an index names the image for the system; where nothing stands, nothing is compared.
+        Select::System if kind.is_index() && there.is_some() => {
+            let root = source.root().await.ok();
+            root.and_then(|root| stands(&root, options))
+        }
+        Select::System if kind.is_index() => None,
+        Select::All | Select::System => Some((digest, kind.media_type())),
+        Select::IndexOnly | Select::Platforms(_) => None,
     };
-    (there, whole.then(|| (digest, kind.media_type())))
+    (there, stands)
 }
 
 /// Reads the source's manifest while the destination is asked.

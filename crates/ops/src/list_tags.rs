@@ -1,5 +1,6 @@
 //! List tags: of a repository, or the names in a layout.
 
+use dhow_transport::{Catalog, Location};
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 
@@ -39,14 +40,22 @@ pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<T
             hint: "name a repository (`docker://…`), a layout (`oci:…`) or an archive (`docker-archive:…`)".to_owned(),
         });
     };
-    let tags = request
-        .retry
+    let tags = all(&*location, catalog, request.retry).await?;
+    let repository = catalog.repository().map(ToString::to_string);
+    let tags = request.filter.apply(tags);
+    Ok(TagList { repository, tags })
+}
+
+/// Reads a whole list of tags, or of the names that stand in their place.
+pub(crate) async fn all(
+    location: &dyn Location,
+    catalog: &dyn Catalog,
+    retry: RetryOptions,
+) -> Result<Vec<String>, Error> {
+    retry
         .run(async || {
             let tags = catalog.tags().try_collect().await;
             tags.map_err(|source| Error::place("list the tags of", &location, source))
         })
-        .await?;
-    let repository = catalog.repository().map(ToString::to_string);
-    let tags = request.filter.apply(tags);
-    Ok(TagList { repository, tags })
+        .await
 }

@@ -158,7 +158,6 @@ impl SyncProgress for State {
                 self.counts.listed.fetch_add(*images, Ordering::Relaxed);
             }
             SyncEvent::Settled(outcome) => self.settled(outcome),
-            SyncEvent::Notice(text) => self.say(&format!("note: {text}\n")),
             _ => {}
         }
     }

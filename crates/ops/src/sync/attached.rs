@@ -7,8 +7,8 @@ use dhow_copy::Standing;
 use dhow_model::{Digest, Index};
 use dhow_transport::Location;
 
-use super::image::{Done, parse};
-use super::origins::Image;
+use super::image::parse;
+use super::origins::{Image, apart};
 use super::outcome::SyncOutcome;
 use super::run::Run;
 use crate::Error;
@@ -30,8 +30,8 @@ impl Run {
         };
         let subjects = self.subjects(image, root, outcome).await?;
         if options.referrers && !options.dry_run {
-            let into = repository_of(&outcome.destination);
-            outcome.bytes += self.referrers(image, into, &subjects).await?;
+            let (into, _) = apart(&outcome.destination);
+            outcome.bytes += self.referrers(image, &into, &subjects).await?;
         }
         Ok(subjects)
     }
@@ -117,20 +117,4 @@ async fn referrers_of(location: &dyn Location, subject: &Digest) -> Result<Vec<D
     let source = location.source().await.map_err(place)?;
     let found = source.referrers(subject).await.map_err(place)?;
     Ok(found.into_iter().map(|one| one.digest).collect())
-}
-
-/// Returns the repository of a name with a tag or a digest: `docker://r.io/a`.
-fn repository_of(name: &str) -> &str {
-    let last = name.rfind('/').map_or(0, |slash| slash + 1);
-    match name[last..].find(['@', ':']) {
-        Some(end) => &name[..last + end],
-        None => name,
-    }
-}
-
-impl Done {
-    /// Returns whether a manifest with this digest is at the destination through this image.
-    pub(super) fn brings(&self) -> &[Digest] {
-        &self.subjects
-    }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use dhow_copy::Standing;
 use dhow_transport::Kind;
 use dhow_transports::Transports;
-use futures_util::TryStreamExt as _;
 
-use crate::{Error, RetryOptions};
+use super::image::parse;
+use crate::{Error, RetryOptions, list_tags};
 
 /// The names that stand at the destination, as far as they are known. Only their hashes are kept: two
 /// names with one hash cost a question, and never a mistake.
@@ -69,19 +69,11 @@ pub(super) async fn tags(
     place: &str,
     retry: RetryOptions,
 ) -> Result<Vec<String>, Error> {
-    let location = transports.parse(place).map_err(|source| Error::Name {
-        role: "destination",
-        source,
-    })?;
-    let Some(catalog) = location.catalog() else {
-        return Ok(Vec::new());
-    };
-    retry
-        .run(async || {
-            let listed = catalog.tags().try_collect().await;
-            listed.map_err(|source| Error::place("list the tags of", &location, source))
-        })
-        .await
+    let location = parse(transports, place, "destination")?;
+    match location.catalog() {
+        Some(catalog) => list_tags::all(&*location, catalog, retry).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Returns a hash that is the same all through a process.

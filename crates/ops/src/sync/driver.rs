@@ -37,7 +37,7 @@ pub(super) struct Driver {
     /// Digests that are at the destination now, where tags made of them are synced.
     subjects: HashSet<Digest>,
     /// Images under such tags, which wait for what they belong to.
-    waiting: Vec<(Digest, Image, Standing)>,
+    waiting: Vec<(Digest, Image, String, Standing)>,
     /// Hashes of the names at the destination that were started, with those of their sources.
     started: HashMap<u64, u64>,
     digestfile: Option<File>,
@@ -81,7 +81,7 @@ impl Driver {
             self.layout = Some(Arc::new(self.run.layout_names().await));
         }
         for source in sources {
-            let found = origins::of(&self.run.session, source, &self.run.options.filter)?;
+            let found = origins::of(&self.run.session, source, &self.run.options.filter).await?;
             let (run, layout) = (Arc::clone(&self.run), self.layout.clone());
             let mut prepared = found
                 .map(move |origin| prepare(Arc::clone(&run), layout.clone(), origin))
@@ -224,16 +224,17 @@ impl Driver {
             return;
         }
         if let Some(subject) = digest_tag_subject(&image.tag) {
-            let standing = names.standing(&self.run.mapping.image(&image.name));
-            self.waiting.push((subject, image, standing));
+            let destination = self.run.mapping.image(&image.name);
+            let standing = names.standing(&destination);
+            self.waiting.push((subject, image, destination, standing));
         }
     }
 
     /// Syncs signatures and the like that lie under tags made of digests.
     async fn attached(&mut self) -> Result<(), Error> {
-        for (subject, image, standing) in std::mem::take(&mut self.waiting) {
+        for (subject, image, destination, standing) in std::mem::take(&mut self.waiting) {
             if self.subjects.contains(&subject) {
-                self.spawn(image, standing).await?;
+                self.spawn(image, destination, standing).await?;
             }
         }
         while !self.images.is_empty() {
@@ -259,16 +260,22 @@ impl Driver {
                 return Ok(false);
             }
         }
-        self.spawn(image, names.standing(&destination)).await?;
+        let standing = names.standing(&destination);
+        self.spawn(image, destination, standing).await?;
         Ok(true)
     }
 
-    async fn spawn(&mut self, image: Image, standing: Standing) -> Result<(), Error> {
+    async fn spawn(
+        &mut self,
+        image: Image,
+        destination: String,
+        standing: Standing,
+    ) -> Result<(), Error> {
         while self.images.len() >= self.at_once {
             self.reap().await?;
         }
         self.images
-            .spawn(Arc::clone(&self.run).settle(image, standing));
+            .spawn(Arc::clone(&self.run).settle(image, destination, standing));
         Ok(())
     }
 
@@ -279,7 +286,7 @@ impl Driver {
         let done = done.map_err(|_| Error::Interrupted)?;
         self.note(&done)?;
         if self.run.options.digest_tags {
-            self.subjects.extend(done.brings());
+            self.subjects.extend(&done.subjects);
         }
         match done.error {
             Some(error) if !self.run.options.keep_going => Err(Error::Image {

@@ -23,9 +23,13 @@ pub(super) struct Done {
 }
 
 impl Run {
-    /// Settles one image.
-    pub(super) async fn settle(self: Arc<Self>, image: Image, standing: Standing) -> Done {
-        let destination = self.mapping.image(&image.name);
+    /// Settles one image, which is to be at `destination`.
+    pub(super) async fn settle(
+        self: Arc<Self>,
+        image: Image,
+        destination: String,
+        standing: Standing,
+    ) -> Done {
         if let Some(verdict) = self.known(&image, &destination, standing) {
             return Done::plain(outcome_of(&image, destination, verdict));
         }

@@ -87,8 +87,8 @@ impl Image {
     }
 }
 
-/// Takes a name apart at its tag.
-fn apart(name: &str) -> (String, String) {
+/// Takes a name apart at its tag or digest.
+pub(super) fn apart(name: &str) -> (String, String) {
     let last = name.rfind('/').map_or(0, |slash| slash + 1);
     match name[last..].split_once([':', '@']) {
         Some((_, tag)) => (
@@ -101,8 +101,8 @@ fn apart(name: &str) -> (String, String) {
 
 type Origins = BoxStream<'static, Result<Origin, Error>>;
 
-/// Returns the origins of a source. Blocks for folders.
-pub(super) fn of(
+/// Returns the origins of a source.
+pub(super) async fn of(
     session: &Session,
     source: &SyncSource,
     filter: &TagFilter,
@@ -112,24 +112,25 @@ pub(super) fn of(
             &EndpointOptions::default().parts(session),
         ))
     };
-    match source {
+    let origin = match source {
         SyncSource::Docker { name, endpoint } => {
             let side = Arc::new(dhow_transports::standard(&endpoint.parts(session)));
-            one(docker(&side, name, filter)?)
+            docker(&side, name, filter)?
         }
-        SyncSource::Registry { name, endpoint } => registry(session, name, endpoint, filter),
-        SyncSource::Dir(path) => one(folder(&local(), path)?),
-        SyncSource::Oci(path) => one(names(&local(), "oci", path)),
-        SyncSource::OciArchive(path) => one(names(&local(), "oci-archive", path)),
-        SyncSource::Yaml { yaml, endpoint } => Ok(from_yaml(session, yaml, endpoint, filter)),
-    }
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it stands among others that may fail"
-)]
-fn one(origin: Origin) -> Result<Origins, Error> {
+        SyncSource::Registry { name, endpoint } => {
+            return registry(session, name, endpoint, filter);
+        }
+        SyncSource::Dir(path) => {
+            let (side, path) = (local(), path.clone());
+            let walk = tokio::task::spawn_blocking(move || folder(&side, &path));
+            walk.await.map_err(|_| Error::Interrupted)??
+        }
+        SyncSource::Oci(path) => names(&local(), "oci", path),
+        SyncSource::OciArchive(path) => names(&local(), "oci-archive", path),
+        SyncSource::Yaml { yaml, endpoint } => {
+            return Ok(from_yaml(session, yaml, endpoint, filter));
+        }
+    };
     Ok(stream::iter([Ok(origin)]).boxed())
 }
 

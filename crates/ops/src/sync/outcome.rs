@@ -33,8 +33,6 @@ pub enum SyncEvent<'a> {
     },
     /// An image is settled: copied, found unchanged, failed.
     Settled(&'a SyncOutcome),
-    /// Something the user may want to know.
-    Notice(&'a str),
 }
 
 /// What became of one image.

@@ -71,11 +71,15 @@ pub async fn sync(
 /// Refuses what cannot be done before anything is.
 fn check(request: &SyncRequest) -> Result<(), Error> {
     let options = &request.options;
-    let registry = request.destination.target == SyncTarget::Docker;
-    let flag = match () {
-        () if options.delete.is_some() && !registry => "--delete",
-        () if options.referrers && !registry => "--referrers",
-        () => return Ok(()),
+    let flag = if request.destination.target == SyncTarget::Docker {
+        None
+    } else if options.delete.is_some() {
+        Some("--delete")
+    } else {
+        options.referrers.then_some("--referrers")
+    };
+    let Some(flag) = flag else {
+        return Ok(());
     };
     Err(Error::Unsupported {
         message: format!("`{flag}` is not possible for this kind of destination"),
