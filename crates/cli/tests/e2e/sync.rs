@@ -252,11 +252,14 @@ fn blobs_that_images_share_are_sent_once_and_mounted_elsewhere() {
             .count()
     };
     let blobs = image.blobs.len();
-    for (repository, posts, puts) in [("a", blobs, blobs), ("b", blobs, 0), ("c/d", blobs, 0)] {
+    let mut sent = 0;
+    for repository in ["a", "b", "c/d"] {
         let posted = count(&format!("POST /v2/m/{repository}/blobs"));
-        let put = count(&format!("PUT /v2/m/{repository}/blobs"));
-        assert_eq!((posted, put), (posts, puts), "{repository}: {requests:?}");
+        // Two images of `a` ask once; where a blob comes first is a matter of chance.
+        assert_eq!(posted, blobs, "{repository}: {requests:?}");
+        sent += count(&format!("PUT /v2/m/{repository}/blobs"));
     }
+    assert_eq!(sent, blobs, "{requests:?}");
 }
 
 #[test]
