@@ -13,6 +13,7 @@ mod policy;
 mod registries;
 mod registries_d;
 mod secret;
+mod storage;
 
 pub use auth::{
     AuthFiles, CredentialProgram, LoginKey, Removed, Stored, SurveyedFile, SurveyedProgram, Target,
@@ -27,3 +28,4 @@ pub use policy::{Policy, Requirement};
 pub use registries::{Mirror, PullEndpoint, PullFromMirror, Registries, RegistryEntry};
 pub use registries_d::{SignatureStorage, StorageEntry};
 pub use secret::Secret;
+pub use storage::StorageSettings;

@@ -19,6 +19,8 @@ pub(crate) struct Tree {
 pub(crate) struct Node {
     pub(crate) raw: RawManifest,
     pub(crate) platform: Option<Platform>,
+    /// The index that it was chosen from, when it is taken alone.
+    pub(crate) chosen_from: Option<RawManifest>,
     pub(crate) content: Content,
     /// The layers as the source holds them, where that is not as the manifest says; as many.
     pub(crate) held: Option<Vec<Descriptor>>,
@@ -70,6 +72,7 @@ pub(crate) fn tree(
         nodes.push(Node {
             raw: node.raw,
             platform: node.platform,
+            chosen_from: node.chosen_from,
             content,
             held: None,
         });

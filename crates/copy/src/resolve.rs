@@ -21,6 +21,8 @@ pub(crate) struct RawNode {
     pub(crate) raw: RawManifest,
     /// What it runs on, when an index says so.
     pub(crate) platform: Option<Platform>,
+    /// The index that it was chosen from, when it is taken alone.
+    pub(crate) chosen_from: Option<RawManifest>,
     /// For an index: its view, and for each entry the place of its manifest in the tree, if it
     /// takes part.
     pub(crate) index: Option<(Index, Vec<Option<usize>>)>,
@@ -73,6 +75,7 @@ impl RawNode {
         Self {
             raw,
             platform,
+            chosen_from: None,
             index: None,
         }
     }
@@ -93,7 +96,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Follows an index to the one image for the platform that is wanted.
     async fn descend(&self, root: RawManifest) -> Result<RawNode, Error> {
-        let mut raw = root;
+        let mut raw = root.clone();
         for _ in 0..MAX_DEPTH {
             let index = self.parse(&raw)?;
             let chosen = index.choose(&self.options.platform).ok_or_else(|| {
@@ -108,7 +111,10 @@ impl Walk<'_> {
             })?;
             raw = self.fetch(chosen).await?;
             if !raw.kind().is_index() {
-                return Ok(RawNode::image(raw, chosen.platform.clone()));
+                return Ok(RawNode {
+                    chosen_from: Some(root),
+                    ..RawNode::image(raw, chosen.platform.clone())
+                });
             }
         }
         Err(PlanError::TooDeep(MAX_DEPTH).into())
@@ -153,6 +159,7 @@ impl Walk<'_> {
         self.nodes.push(RawNode {
             raw,
             platform,
+            chosen_from: None,
             index: Some((view, members)),
         });
         Ok(self.nodes.len() - 1)

@@ -74,7 +74,12 @@ pub(crate) async fn coming(
         }
         _ => None,
     };
-    Ok(Some(Coming { layers, config }))
+    let index = node.chosen_from.as_ref();
+    Ok(Some(Coming {
+        layers,
+        config,
+        index: index.map(|index| index.bytes().clone()),
+    }))
 }
 
 /// Checks that a single image is for one of the platforms that were named.

@@ -77,6 +77,7 @@ impl EndpointOptions {
             tmp: session.tmp.clone(),
             platform: session.platform.clone(),
             additional_tags: self.additional_tags.clone(),
+            environment: std::sync::Arc::clone(session.config.environment()),
             engine: EngineOptions {
                 host: self.daemon_host.clone(),
                 environment: std::sync::Arc::clone(session.config.environment()),

@@ -159,6 +159,8 @@ pub struct Coming {
     /// The config of the image, verified, where the sink asks for it ([`crate::SinkCaps::config_first`])
     /// and the source has one.
     pub config: Option<Bytes>,
+    /// The index that the image was chosen from, as received.
+    pub index: Option<Bytes>,
 }
 
 /// A blob that the destination has now.

@@ -2,11 +2,13 @@
 
 mod archive_file;
 mod archive_target;
+pub mod containers_storage;
 pub mod dir;
 pub mod docker;
 pub mod docker_archive;
 pub mod docker_daemon;
 mod file_blob;
+mod measured;
 mod members;
 mod near;
 pub mod oci;
@@ -39,6 +41,8 @@ pub struct Parts {
     pub additional_tags: Vec<Reference>,
     /// How a Docker engine is reached.
     pub engine: EngineOptions,
+    /// The environment of the process: where Podman's storage is.
+    pub environment: Arc<EnvSnapshot>,
 }
 
 /// How a Docker engine is reached, from the flags of one side.
@@ -62,6 +66,10 @@ pub struct Transports(Vec<Arc<dyn Transport>>);
 /// Returns all transports, in alphabetical order.
 pub fn standard(parts: &Parts) -> Transports {
     Transports(vec![
+        Arc::new(containers_storage::ContainersStorage::new(
+            Arc::clone(&parts.environment),
+            parts.tmp.clone(),
+        )),
         Arc::new(dir::Dir::new()),
         Arc::new(docker::Docker::new(parts.endpoint.clone())),
         Arc::new(docker_archive::DockerArchive::new(

@@ -161,7 +161,7 @@ impl Sink for EngineSink {
     async fn prepare(&self, coming: &Coming) -> Result<()> {
         *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = Coming {
             layers: coming.layers.clone(),
-            config: None,
+            ..Coming::default()
         };
         if let Err(error) = self.look(coming).await {
             // All layers are sent, then.

@@ -1,0 +1,54 @@
+//! What is kept beside an image: its config, its manifests, its signatures.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::error::{Error, Result};
+
+/// Returns the file in the folder of an image where something is kept.
+pub(crate) fn path(folder: &Path, key: &str) -> PathBuf {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.';
+    if key.bytes().all(plain) {
+        return folder.join(key);
+    }
+    folder.join(format!("={}", STANDARD.encode(key)))
+}
+
+/// Reads what is kept under a key.
+pub(crate) fn read(folder: &Path, key: &str) -> Result<Vec<u8>> {
+    let path = path(folder, key);
+    let file = File::open(&path).map_err(Error::file("read", &path))?;
+    let mut content = Vec::new();
+    let mut bounded = file.take(MAX + 1);
+    bounded
+        .read_to_end(&mut content)
+        .map_err(Error::file("read", &path))?;
+    if content.len() as u64 > MAX {
+        return Err(Error::Malformed {
+            path,
+            reason: format!("it has more than {MAX} bytes"),
+        });
+    }
+    Ok(content)
+}
+
+/// The most that is read of it, in bytes: manifests and configs have up to 4 MiB.
+const MAX: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_keys_are_file_names_and_others_are_encoded() {
+        let name = |key| path(Path::new(""), key).display().to_string();
+        assert_eq!(name("manifest"), "manifest");
+        assert_eq!(name("sha256:8b99"), "=c2hhMjU2OjhiOTk=");
+        assert_eq!(name("instances.json"), "instances.json");
+        assert_eq!(name("Upper"), "=VXBwZXI=");
+    }
+}

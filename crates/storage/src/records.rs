@@ -1,0 +1,112 @@
+//! The records of a store: `layers.json`, `images.json`, `containers.json`.
+//!
+//! What a newer Podman adds to a record is kept. A list is written beside and renamed into place, so
+//! that readers see the old one or the new one.
+
+mod image;
+mod layer;
+mod names;
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use image::ImageRecord;
+pub(crate) use image::MANIFEST_KEY;
+pub use layer::LayerRecord;
+pub(crate) use layer::number_of;
+pub(crate) use names::give_name;
+
+use crate::error::{Error, Result};
+
+/// What a container of the store uses.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ContainerRecord {
+    /// The container.
+    pub(crate) id: String,
+    /// The image it was made from.
+    #[serde(default)]
+    pub(crate) image: String,
+    /// Its own layer, whose parent is the image's.
+    #[serde(default)]
+    pub(crate) layer: String,
+}
+
+/// How often a layer is mounted at present.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct MountRecord {
+    /// The layer.
+    pub(crate) id: String,
+    /// How often.
+    #[serde(default)]
+    pub(crate) count: i64,
+}
+
+/// Fields that are not known here, kept as they are.
+pub(crate) type Rest = BTreeMap<String, serde_json::Value>;
+
+/// Reads a list of records; a file that is not there is an empty list.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::file("read", path)(error)),
+    };
+    let mut text = Vec::new();
+    let mut bounded = file.take(MAX_LIST + 1);
+    bounded
+        .read_to_end(&mut text)
+        .map_err(Error::file("read", path))?;
+    let malformed = |reason: String| Error::Malformed {
+        path: path.to_owned(),
+        reason,
+    };
+    if text.len() as u64 > MAX_LIST {
+        return Err(malformed(format!("it has more than {MAX_LIST} bytes")));
+    }
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Vec::new());
+    }
+    let list: Option<Vec<T>> =
+        serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+    Ok(list.unwrap_or_default())
+}
+
+/// Puts a list of records in the place of the old one.
+pub(crate) fn write<T: Serialize>(path: &Path, list: &[T]) -> Result<()> {
+    let text = serde_json::to_vec(list).map_err(|error| Error::Malformed {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    write_file(path, &text)
+}
+
+/// Puts a file of mode 0600 in the place of the old one, complete or not at all.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let wrong = || Error::file("write", path);
+    let made = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder);
+    let mut made = made.map_err(wrong())?;
+    made.write_all(content).map_err(wrong())?;
+    made.as_file().sync_all().map_err(wrong())?;
+    made.persist(path).map_err(|error| wrong()(error.error))?;
+    Ok(())
+}
+
+/// Makes a folder for nobody else, and those above it, unless it is there.
+pub(crate) fn make_folder(path: &Path) -> Result<()> {
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(path);
+    made.map_err(Error::file("create", path))
+}
+
+/// The largest list that is read, in bytes: a store of 100,000 layers has about 60 MiB.
+const MAX_LIST: u64 = 512 << 20;

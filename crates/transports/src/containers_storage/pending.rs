@@ -1,0 +1,128 @@
+//! Layers that have come and are not visible yet.
+
+use std::fs::File;
+use std::io::{self, BufReader, Seek as _};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use dhow_codec::UnpackFacts;
+use dhow_model::{Compression, Digest};
+use dhow_storage::{Base, Driver, LayerRecord, Staged, Store};
+use dhow_transport::{Blob, Error, Kind, Result};
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+
+use super::piece_reader::PieceReader;
+use super::store_error;
+use crate::file_blob::blocking;
+
+/// A layer that has come.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) diff_id: Digest,
+    pub(super) diff_size: u64,
+    pub(super) blob_size: u64,
+    pub(super) compression: Option<Compression>,
+    pub(super) form: Form,
+}
+
+/// In which form it waits.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// Unpacked.
+    Staged(Staged),
+    /// As an archive: it can be unpacked only on top of the layer below.
+    Spooled(File),
+    /// In the store, perhaps above another layer.
+    Known(Box<LayerRecord>),
+}
+
+/// Takes a layer in.
+pub(super) async fn receive(store: Store, tmp: PathBuf, blob: Blob) -> Result<Arrived> {
+    let (mut content, facts) = dhow_codec::unpack(blob.body.into_stream());
+    let (sender, receiver) = mpsc::channel(DEPTH);
+    let work = blocking(move || keep(&store, &tmp, PieceReader::new(receiver)));
+    let feed = async move {
+        while let Some(piece) = content.next().await {
+            let broken = piece.is_err();
+            if sender.send(piece).await.is_err() || broken {
+                break;
+            }
+        }
+    };
+    let (form, ()) = futures_util::future::join(work, feed).await;
+    let form = form??;
+    let facts: UnpackFacts = facts
+        .take()
+        .ok_or_else(|| Error::new(Kind::Bug, "a layer ended without its facts"))?;
+    Ok(Arrived {
+        diff_id: facts.diff_id,
+        diff_size: facts.unpacked_size,
+        blob_size: 0,
+        compression: facts.compression,
+        form,
+    })
+}
+
+fn keep(store: &Store, tmp: &PathBuf, mut pieces: PieceReader) -> Result<Form> {
+    match store.driver() {
+        Driver::Overlay => {
+            let staged = store.stage(pieces, Base::Nothing);
+            staged.map(Form::Staged).map_err(store_error)
+        }
+        Driver::Vfs => {
+            let unwritten = |error| Error::file("write into", tmp, error);
+            let mut file = tempfile::tempfile_in(tmp).map_err(unwritten)?;
+            io::copy(&mut pieces, &mut file).map_err(Error::from_stream)?;
+            file.rewind().map_err(unwritten)?;
+            Ok(Form::Spooled(file))
+        }
+    }
+}
+
+/// Unpacks a layer that waits as something else, on top of the one below. Blocks.
+pub(super) fn stage(store: &Store, form: &Form, base: Base<'_>) -> Result<Staged> {
+    let staged = match form {
+        Form::Staged(staged) => {
+            let reader = store.read_staged(staged).map_err(store_error)?;
+            store.stage(BufReader::with_capacity(PIECE, reader), base)
+        }
+        Form::Spooled(file) => {
+            let mut file = file
+                .try_clone()
+                .map_err(|error| Error::new(Kind::Io, "a layer is lost").caused_by(error))?;
+            file.rewind()
+                .map_err(|error| Error::new(Kind::Io, "a layer is lost").caused_by(error))?;
+            store.stage(BufReader::with_capacity(PIECE, file), base)
+        }
+        Form::Known(record) => {
+            let reader = store.read_layer(record).map_err(store_error)?;
+            store.stage(BufReader::with_capacity(PIECE, reader), base)
+        }
+    };
+    staged.map_err(store_error)
+}
+
+/// Sends bytes that are in memory through the same way.
+pub(super) async fn whole(blob: Blob) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    let mut stream = blob.body.into_stream();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(Error::from_stream)?;
+        if bytes.len() + piece.len() > MAX_CONFIG {
+            let message = format!("the config has more than {MAX_CONFIG} bytes");
+            return Err(Error::new(Kind::Invalid, message));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.into())
+}
+
+/// How many pieces wait to be unpacked.
+const DEPTH: usize = 4;
+
+/// How much of an archive is read at a time, in bytes.
+const PIECE: usize = 128 << 10;
+
+/// The largest config, in bytes.
+const MAX_CONFIG: usize = dhow_model::ImageConfig::MAX_SIZE;
