@@ -255,6 +255,7 @@ impl Look<'_> {
 
     /// Lists the tags, where there are any. A registry that does not let us is no failure.
     async fn tags(&self, wanted: bool) -> Result<Option<Vec<String>>, Error> {
+        let wanted = wanted && self.location.is_in_registry();
         let catalog = self.location.catalog().filter(|_| wanted);
         let Some(repository) = catalog.and_then(Catalog::repository) else {
             return Ok(Some(Vec::new()));

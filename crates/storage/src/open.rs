@@ -87,6 +87,7 @@ impl Store {
     /// When a folder cannot be made.
     pub fn prepare(&self) -> Result<()> {
         let home = &self.home;
+        let is_new = !home.driver_folder().exists();
         for folder in [
             home.root.clone(),
             home.driver_folder(),
@@ -98,6 +99,10 @@ impl Store {
         }
         if home.driver == Driver::Vfs {
             make_folder(&home.driver_folder().join("dir"))?;
+        } else if is_new && !self.means.in_user_namespace {
+            // COMPAT(podman): else it takes strange names in the first layers for a sign that the
+            // kernel's overlay is not to be used.
+            records::write_file(&home.driver_folder().join(".has-mount-program"), b"false")?;
         }
         self.clean()
     }

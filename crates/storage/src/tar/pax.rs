@@ -70,7 +70,10 @@ impl Extended {
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattrs.retain(|(known, _)| known != name);
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
+                    // SPEC: a record without a value takes it back, too.
+                    if !value.is_empty() {
+                        self.xattrs.push((name.to_vec(), value.to_vec()));
+                    }
                 }
             }
         }
