@@ -1,5 +1,5 @@
 //! Configuration: the environment captured once, and the files that users already have (auth.json,
-//! config.json, certs.d, registries.conf, registries.d, policy.json), parsed by pure functions and
+//! config.json, certs.d, registries.conf, registries.d, policy.json, storage.conf), parsed by pure functions and
 //! loaded once.
 
 mod auth;
