@@ -13,6 +13,7 @@ use dhow_ops::{Session, SessionOptions};
 
 use crate::commands::Cli;
 use crate::failure::{Exit, Failure};
+use crate::namespace;
 use crate::options::GlobalOptions;
 use crate::render::{compat, logging, streams};
 use crate::usage;
@@ -71,6 +72,11 @@ pub(crate) fn main(arguments: &[OsString], environment: EnvSnapshot) -> ExitCode
     let Some(verb) = cli.command else {
         return usage::missing_command(voice).report(voice, start);
     };
+    match namespace::enter(arguments, &environment, voice) {
+        Ok(None) => {}
+        Ok(Some(code)) => return code,
+        Err(failure) => return failure.report(voice, start),
+    }
     logging::start(&cli.global, voice, start);
     let app = App {
         config: Arc::new(Config::new(

@@ -3,6 +3,7 @@
 mod app;
 mod commands;
 mod failure;
+mod namespace;
 mod options;
 mod render;
 mod usage;

@@ -29,6 +29,8 @@ pub use dhow_copy::{
     Select, Tally,
 };
 pub use dhow_server::{Page, PageServer, Pages};
+/// What a program does at its start, before it reads or writes Podman's storage as a user.
+pub use dhow_storage::userns;
 pub use dhow_transport::LayerForm;
 pub use doctor::{DoctorReport, DoctorRequest, Finding, Level, doctor};
 pub use endpoint::{CredentialsOption, EndpointOptions, ImageName};

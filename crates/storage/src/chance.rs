@@ -17,7 +17,10 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
 
 /// Returns 16 lower-case hex digits of chance.
 pub(crate) fn name() -> String {
-    bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes::<8>()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Returns 26 characters of `A`–`Z` and `2`–`7`: the short name of a layer, which overlay mounts

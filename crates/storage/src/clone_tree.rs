@@ -114,7 +114,10 @@ fn xattrs(from: &Path, to: &Path) -> Result<(), Errno> {
         other => other?,
     };
     let names = names.get(..length).unwrap_or_default();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let name = OsStr::from_bytes(name);
         let mut value = vec![0; 64 << 10];
         let length = lgetxattr(from, name, value.as_mut_slice())?;
@@ -142,8 +145,14 @@ mod tests {
         std::os::unix::fs::symlink("inner/file", from.join("symlink")).unwrap();
         let inner = Path::new("inner");
         let past = Timestamps {
-            last_access: Timespec { tv_sec: 5, tv_nsec: 7 },
-            last_modification: Timespec { tv_sec: 6, tv_nsec: 8 },
+            last_access: Timespec {
+                tv_sec: 5,
+                tv_nsec: 7,
+            },
+            last_modification: Timespec {
+                tv_sec: 6,
+                tv_nsec: 8,
+            },
         };
         rustix::fs::utimensat(CWD, from.join(inner), &past, AtFlags::empty()).unwrap();
         clone_tree(&from, &to).unwrap();

@@ -31,7 +31,10 @@ impl Store {
         if let Some(tagged) = name.tagged.as_ref().filter(|_| image.names().len() > 1) {
             for known in &mut images {
                 if known.id == image.id {
-                    known.names.get_or_insert_default().retain(|own| own != tagged);
+                    known
+                        .names
+                        .get_or_insert_default()
+                        .retain(|own| own != tagged);
                 }
             }
             records::write(&path, &images)?;
@@ -116,7 +119,10 @@ fn unused(
     let mut used: HashSet<&str> = HashSet::new();
     for other in images {
         used.extend(other.layer.as_deref());
-        let mapped = other.rest.get("mapped-layers").and_then(|ids| ids.as_array());
+        let mapped = other
+            .rest
+            .get("mapped-layers")
+            .and_then(|ids| ids.as_array());
         used.extend(mapped.into_iter().flatten().filter_map(|id| id.as_str()));
     }
     used.extend(containers.iter().map(|container| container.layer.as_str()));

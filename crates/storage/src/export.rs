@@ -83,7 +83,10 @@ fn opener(files: &PathBuf) -> Result<impl FnMut(&[u8]) -> io::Result<File> + Sen
         let opened = opened.map(File::from).map_err(|errno| {
             let error = io::Error::from(errno);
             let shown = String::from_utf8_lossy(name).escape_debug().to_string();
-            io::Error::new(error.kind(), format!("file `{shown}` of the layer: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("file `{shown}` of the layer: {error}"),
+            )
         })?;
         Ok(opened)
     })

@@ -32,13 +32,14 @@ mod stage;
 mod tar;
 mod tar_split;
 mod unpack;
+pub mod userns;
 
 pub use error::{Error, Result};
 pub use export::LayerReader;
 pub use home::Driver;
+pub use means::in_user_namespace;
 pub use open::{Options, Store};
 pub use publish::{NewImage, NewLayer};
 pub use records::{ImageRecord, LayerRecord};
-pub use means::in_user_namespace;
 pub use resolve::{Found, ImageName};
 pub use stage::{Base, Staged};

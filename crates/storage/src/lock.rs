@@ -6,7 +6,7 @@
 //! process exclude each other, too; they exclude Podman's in either form.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -49,10 +49,7 @@ impl Lock {
     /// Takes the file for writing if nobody else has it.
     pub(crate) fn attempt(path: &Path) -> Result<Option<Self>> {
         let lock = Self::open(path)?;
-        match fcntl(
-            &lock.file,
-            FcntlArg::F_OFD_SETLK(&record(libc::F_WRLCK)),
-        ) {
+        match fcntl(&lock.file, FcntlArg::F_OFD_SETLK(&record(libc::F_WRLCK))) {
             Ok(_) => Ok(Some(lock)),
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(None),
             Err(errno) => Err(Error::file("lock", path)(errno.into())),
@@ -82,6 +79,15 @@ impl Lock {
                 Err(errno) => return Err(Error::file("lock", &self.path)(errno.into())),
             }
         }
+    }
+
+    /// Returns whether the file that is locked is still the one under its name.
+    pub(crate) fn is_there(&self) -> bool {
+        let same = |there: std::fs::Metadata| {
+            let own = self.file.metadata();
+            own.is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
+        };
+        std::fs::metadata(&self.path).is_ok_and(same)
     }
 
     /// Tells everybody that what the lock protects was changed.

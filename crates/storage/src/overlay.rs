@@ -41,7 +41,10 @@ impl Store {
         }
         // COMPAT(podman): the root of an image has the mode that the layer below says.
         let mode = fs::metadata(home.layer_files(parent));
-        let mode = mode.map_err(Error::file("read", &below))?.permissions().mode();
+        let mode = mode
+            .map_err(Error::file("read", &below))?
+            .permissions()
+            .mode();
         let diff = folder.join("diff");
         fs::set_permissions(&diff, Permissions::from_mode(mode & 0o7777))
             .map_err(Error::file("change", &diff))?;

@@ -70,12 +70,7 @@ impl Store {
         self.publish_image(image)
     }
 
-    fn publish_layers(
-        &self,
-        lock: &Lock,
-        layers: Vec<NewLayer>,
-        wanted: &[String],
-    ) -> Result<()> {
+    fn publish_layers(&self, lock: &Lock, layers: Vec<NewLayer>, wanted: &[String]) -> Result<()> {
         let path = self.home.layers_list();
         let mut list: Vec<LayerRecord> = records::read(&path)?;
         let cleaned = self.drop_incomplete(&mut list);
@@ -163,7 +158,9 @@ impl Store {
             |place| list[place].clone(),
         );
         let layer = image.layers.last().cloned();
-        if known.is_some() && record.layer.as_deref().unwrap_or_default() != layer.as_deref().unwrap_or_default() {
+        if known.is_some()
+            && record.layer.as_deref().unwrap_or_default() != layer.as_deref().unwrap_or_default()
+        {
             return Err(Error::Unsupported(format!(
                 "image with ID `{id}` exists already, and uses a different top layer"
             )));

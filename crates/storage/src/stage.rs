@@ -60,9 +60,15 @@ impl Store {
         let (staging, descriptions) = (staging(&self.home), descriptions(&self.home));
         make_folder(&staging)?;
         make_folder(&descriptions)?;
-        let name = chance::name();
-        // The lock first: whoever cleans up removes what nobody has locked.
-        let lock = Lock::exclusive(&staging.join(format!("{name}.lock")))?;
+        let (name, lock) = loop {
+            let name = chance::name();
+            // The lock first: whoever cleans up removes what nobody has locked, and may have been
+            // faster.
+            let lock = Lock::exclusive(&staging.join(format!("{name}.lock")))?;
+            if lock.is_there() {
+                break (name, lock);
+            }
+        };
         let folder = staging.join(&name);
         make_folder(&folder)?;
         Ok(Staged {

@@ -10,6 +10,7 @@ mod name;
 mod pending;
 mod piece_reader;
 mod reading;
+mod schema1;
 mod sink;
 mod source;
 
@@ -89,7 +90,7 @@ struct StorageLocation {
 impl StorageLocation {
     /// Opens the store. Blocks.
     fn store(&self) -> Result<Store> {
-        let uid = rustix::process::getuid().as_raw();
+        let uid = StorageSettings::owner(&self.environment);
         let settings = StorageSettings::load(&self.environment, uid).map_err(|error| {
             Error::new(Kind::Invalid, "the settings of the store cannot be read").caused_by(error)
         })?;
@@ -99,7 +100,9 @@ impl StorageLocation {
 
     fn options(&self, settings: StorageSettings) -> Result<Options> {
         let given = &self.specifier;
-        if settings.force_mask.is_some() || settings.transient_store || settings.image_store.is_some()
+        if settings.force_mask.is_some()
+            || settings.transient_store
+            || settings.image_store.is_some()
         {
             let error = Error::unsupported(
                 "a store with `force_mask`, `transient_store` or `imagestore` is not supported",
@@ -110,7 +113,8 @@ impl StorageLocation {
         let is_known = |option: &&String| harmless.iter().any(|known| option.contains(known));
         if let Some(option) = given.options.iter().find(|option| !is_known(option)) {
             let message = format!("the store option `{}` is unknown", option.escape_debug());
-            let hint = "leave it out; `mount_program`, `mountopt` and `ignore_chown_errors` are known";
+            let hint =
+                "leave it out; `mount_program`, `mountopt` and `ignore_chown_errors` are known";
             return Err(Error::unsupported(message).hint(hint));
         }
         let ignored = given.options.iter().chain(&settings.options);
@@ -169,7 +173,10 @@ impl Location for StorageLocation {
         let root = store.graph_root().display();
         let short = format!("[{}@{root}]", store.driver());
         let name = self.name.reference().map(scopes).unwrap_or_default();
-        let parents = name.parents.iter().filter(|parent| !parent.starts_with("*."));
+        let parents = name
+            .parents
+            .iter()
+            .filter(|parent| !parent.starts_with("*."));
         let mut parents: Vec<String> = parents.map(|parent| format!("{short}{parent}")).collect();
         parents.extend([short.clone(), format!("[{root}]")]);
         PolicyScopes {

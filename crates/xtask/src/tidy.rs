@@ -46,16 +46,25 @@ pub(crate) fn run() -> Result<(), String> {
 
 /// Which crates of the workspace a crate may use, besides in its tests. A new edge is a change of
 /// this table, and needs a note in docs/decisions/.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("config", &["model"]),
     ("codec", &["model"]),
     ("transport", &["model"]),
     ("client", &["model", "config"]),
     ("layout", &["model"]),
+    ("storage", &["model", "config"]),
     (
         "transports",
-        &["transport", "client", "layout", "codec", "config", "model"],
+        &[
+            "transport",
+            "client",
+            "layout",
+            "storage",
+            "codec",
+            "config",
+            "model",
+        ],
     ),
     ("trust", &["model", "config", "transport", "client"]),
     ("copy", &["model", "codec", "transport", "trust"]),
@@ -69,6 +78,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "transport",
             "client",
             "layout",
+            "storage",
             "transports",
             "trust",
             "copy",

@@ -28,6 +28,7 @@ mod registry;
 mod resume;
 mod samples;
 mod second_opinions;
+mod storage;
 mod sync;
 mod sync_choices;
 mod tls;

@@ -13,6 +13,7 @@ use dhow_testkit::image::{ImageSpec, IndexSpec, SampleImage, docker1, write_dir,
 use crate::dhow::Desk;
 use crate::engine::Engine;
 use crate::registry::{Registry, Wanted};
+use crate::storage::Store;
 use crate::tools;
 
 /// Without a variant: skopeo 1.9 writes it elsewhere into a config than later ones do.
@@ -27,22 +28,25 @@ enum Place {
     Directory,
     DockerArchive,
     Engine,
+    Storage,
 }
 
-const PLACES: [Place; 6] = [
+const PLACES: [Place; 7] = [
     Place::Registry,
     Place::Layout,
     Place::OciArchive,
     Place::Directory,
     Place::DockerArchive,
     Place::Engine,
+    Place::Storage,
 ];
 
 impl Place {
     /// Returns the name of an image at such a place.
-    fn name(self, registry: &str, image: &str) -> String {
+    fn name(self, bench: &Bench, image: &str) -> String {
         match self {
-            Self::Registry => format!("docker://{registry}/{image}:1"),
+            Self::Registry => format!("docker://{}/{image}:1", bench.registry.address),
+            Self::Storage => bench.storage.name(&format!("test/{image}:1")),
             Self::Layout => format!("oci:./{image}.oci:1"),
             Self::OciArchive => format!("oci-archive:./{image}.oci.tar:1"),
             Self::Directory => format!("dir:./{image}.dir"),
@@ -147,6 +151,7 @@ struct Bench {
     desk: Desk,
     registry: Registry,
     engine: Option<Engine>,
+    storage: Store,
 }
 
 impl Bench {
@@ -170,7 +175,7 @@ impl Bench {
     }
 
     fn name(&self, place: Place, image: &str) -> String {
-        place.name(&self.registry.address, image)
+        place.name(self, image)
     }
 
     #[track_caller]
@@ -255,10 +260,15 @@ fn every_place_gives_to_every_other_with_every_kind_of_image_heavy() {
     let bench = Bench {
         registry: Registry::debian(&desk, "registry", Wanted::default()),
         engine: Engine::start(),
+        storage: Store::new(&desk, "overlay", "store"),
         desk,
     };
-    let engine = |place: &Place| *place != Place::Engine || bench.engine.is_some();
-    let places: Vec<Place> = PLACES.into_iter().filter(engine).collect();
+    let is_here = |place: &Place| match place {
+        Place::Engine => bench.engine.is_some(),
+        Place::Storage => tools::is_root(),
+        _ => true,
+    };
+    let places: Vec<Place> = PLACES.into_iter().filter(is_here).collect();
     let mut compared = 0;
     for kind in kinds() {
         let origin = publish(&bench.desk, &kind);

@@ -39,6 +39,9 @@ mod tests {
         assert_eq!(images[1].names(), ["x:1", "y:1"]);
         give_name(&mut images, "b", "x:2");
         assert_eq!(images[0].names, None, "an image without a name stays");
-        assert_eq!(images[1].names_history.as_deref(), Some(&["x:2".to_owned(), "x:1".to_owned()][..]));
+        assert_eq!(
+            images[1].names_history.as_deref(),
+            Some(&["x:2".to_owned(), "x:1".to_owned()][..])
+        );
     }
 }

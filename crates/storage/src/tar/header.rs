@@ -92,7 +92,9 @@ impl Time {
         let seconds: i64 = whole.parse().ok()?;
         let mut digits = part.bytes().chain(std::iter::repeat(b'0')).take(9);
         let nanos = digits.try_fold(0u32, |sum, digit| {
-            digit.is_ascii_digit().then(|| sum * 10 + u32::from(digit - b'0'))
+            digit
+                .is_ascii_digit()
+                .then(|| sum * 10 + u32::from(digit - b'0'))
         })?;
         if whole.starts_with('-') && nanos > 0 {
             return Some(Self {

@@ -125,7 +125,10 @@ mod tests {
             .take(b"13 path=a\nb/\n20 mtime=1234567.25\n30 SCHILY.xattr.user.a=1\n2=3\n\n")
             .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(extended.name.as_deref(), Some(&b"a\nb/"[..]));
-        assert_eq!(extended.xattrs, [(b"user.a".to_vec(), b"1\n2=3\n".to_vec())]);
+        assert_eq!(
+            extended.xattrs,
+            [(b"user.a".to_vec(), b"1\n2=3\n".to_vec())]
+        );
     }
 
     #[test]

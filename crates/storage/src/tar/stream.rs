@@ -45,9 +45,7 @@ impl<R: BufRead> TarStream<R> {
             let size = number(&block[124..136]).and_then(|size| u64::try_from(size).ok());
             let size = size.ok_or_else(|| not_tar("a header without a size"))?;
             match block[156] {
-                b'x' => extended
-                    .take(&self.meta(size)?)
-                    .map_err(Error::NotTar)?,
+                b'x' => extended.take(&self.meta(size)?).map_err(Error::NotTar)?,
                 b'g' => drop(self.meta(size)?),
                 b'L' => extended.name = Some(until_nul(&self.meta(size)?).to_vec()),
                 b'K' => extended.link = Some(until_nul(&self.meta(size)?).to_vec()),
@@ -174,12 +172,7 @@ impl<R: BufRead> TarStream<R> {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        block: &[u8; BLOCK],
-        size: u64,
-        mut extended: Extended,
-    ) -> Result<Entry> {
+    fn entry(&mut self, block: &[u8; BLOCK], size: u64, mut extended: Extended) -> Result<Entry> {
         let sparse = extended.sparse();
         let name = extended.name.unwrap_or_else(|| name(block));
         let link = extended.link;
@@ -196,7 +189,10 @@ impl<R: BufRead> TarStream<R> {
             let part = |range, what| {
                 field(range, what).map(|value| u32::try_from(value).unwrap_or(u32::MAX))
             };
-            (part(329..337, "major number")?, part(337..345, "minor number")?)
+            (
+                part(329..337, "major number")?,
+                part(337..345, "minor number")?,
+            )
         } else {
             (0, 0)
         };
@@ -244,7 +240,9 @@ fn number(field: &[u8]) -> Option<i64> {
             sum.checked_mul(256)?.checked_add(i64::from(*byte))
         });
     }
-    let text = std::str::from_utf8(until_nul(field)).ok()?.trim_matches(' ');
+    let text = std::str::from_utf8(until_nul(field))
+        .ok()?
+        .trim_matches(' ');
     if text.is_empty() {
         return Some(0);
     }
@@ -258,7 +256,10 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
     let others = || block[..148].iter().chain(&block[156..]);
     let unsigned = blank + others().map(|byte| i64::from(*byte)).sum::<i64>();
     // SPEC: old writers added the bytes up as signed ones.
-    let signed = blank + others().map(|byte| i64::from(byte.cast_signed())).sum::<i64>();
+    let signed = blank
+        + others()
+            .map(|byte| i64::from(byte.cast_signed()))
+            .sum::<i64>();
     if wanted == Some(unsigned) || wanted == Some(signed) {
         return Ok(());
     }

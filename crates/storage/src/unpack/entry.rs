@@ -88,8 +88,7 @@ fn regular(
     stream: &mut TarStream<impl BufRead>,
     means: Means,
 ) -> Result<Content> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o600);
     let file = rustix::fs::openat(&*place.folder, &*place.base, flags, mode)
         .map_err(|errno| wrong(&entry.name, "create it", errno))?;
@@ -151,7 +150,9 @@ fn write_sparse(
         let end = offset.checked_add(length);
         let fits = end.is_some_and(|end| end <= sparse.real_size);
         let part = usize::try_from(length).ok();
-        let part = part.filter(|_| fits).and_then(|length| content.split_at_checked(length));
+        let part = part
+            .filter(|_| fits)
+            .and_then(|length| content.split_at_checked(length));
         let Some((part, rest)) = part else {
             return Err(Error::entry(&entry.name, "its map of holes makes no sense"));
         };

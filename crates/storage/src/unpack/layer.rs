@@ -139,6 +139,10 @@ impl<R: BufRead> Layer<R> {
                 let root = self.root.itself();
                 attributes::set(&root, entry, FileType::Directory, self.means)?;
                 self.owners.root_is_set = true;
+                // COMPAT(podman): in full folders its times are not those of the archive.
+                if self.whiteouts != Whiteouts::Applied {
+                    self.folders.push(entry.clone());
+                }
             }
             _ => return Err(Error::entry(&entry.name, "it would replace the root")),
         }
@@ -157,7 +161,11 @@ impl<R: BufRead> Layer<R> {
         self.root.forget();
         for entry in std::mem::take(&mut self.folders) {
             let path = Path::of(&entry.name);
-            let Ok(place) = self.root.place(&path.parent, &path.base) else {
+            let place = if path.is_root() {
+                self.root.itself()
+            } else if let Ok(place) = self.root.place(&path.parent, &path.base) {
+                place
+            } else {
                 continue;
             };
             if place.look() == Ok(Some(FileType::Directory)) {

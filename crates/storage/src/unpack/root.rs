@@ -137,11 +137,7 @@ impl Place {
 
     /// Removes what is in the folder that is there, except what `keep` wants; `name` is its cleaned
     /// name. Returns whether something was kept.
-    pub(super) fn clear(
-        &self,
-        name: &[u8],
-        keep: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<bool, Errno> {
+    pub(super) fn clear(&self, name: &[u8], keep: &dyn Fn(&[u8]) -> bool) -> Result<bool, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = Rc::new(rustix::fs::openat(
             &*self.folder,

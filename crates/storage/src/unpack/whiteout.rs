@@ -52,12 +52,7 @@ fn keep(root: &mut Root, path: &Path, entry: &Entry, opaque: &str) -> Result<(),
             folder: folder?,
             base: b".".to_vec(),
         };
-        return rustix::fs::setxattr(
-            folder.path(),
-            opaque,
-            b"y",
-            rustix::fs::XattrFlags::empty(),
-        );
+        return rustix::fs::setxattr(folder.path(), opaque, b"y", rustix::fs::XattrFlags::empty());
     }
     // Some tools say that a folder is gone, and that something in it is gone, too.
     let folder = match folder {

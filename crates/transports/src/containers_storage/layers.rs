@@ -73,7 +73,11 @@ pub(super) fn stack(
             .any(|other| other.digest == layer.digest);
         let staged = match (&came.form, store.driver()) {
             (Form::Staged(_), Driver::Overlay) if !again => None,
-            _ => Some(pending::stage(store, &came.form, base(&stack, parent.as_deref()))?),
+            _ => Some(pending::stage(
+                store,
+                &came.form,
+                base(&stack, parent.as_deref()),
+            )?),
         };
         let facts = NewFacts::of(came, layer);
         let staged = match staged {

@@ -35,12 +35,15 @@ pub(super) fn parse(text: &str) -> Result<(Specifier, Name), ParseError> {
     let shown = text.escape_debug();
     let wrong = |why: &str| {
         let error = ParseError::new(format!("containers-storage: reference `{shown}`: {why}"));
-        error.hint("write `containers-storage:[DRIVER@GRAPHROOT+RUNROOT]NAME:TAG`, or just the NAME")
+        error
+            .hint("write `containers-storage:[DRIVER@GRAPHROOT+RUNROOT]NAME:TAG`, or just the NAME")
     };
     let (specifier, rest) = match text.strip_prefix('[') {
         None => (Specifier::default(), text),
         Some(rest) => {
-            let (inside, rest) = rest.split_once(']').ok_or_else(|| wrong("`]` is missing"))?;
+            let (inside, rest) = rest
+                .split_once(']')
+                .ok_or_else(|| wrong("`]` is missing"))?;
             (specifier(inside).map_err(wrong)?, rest)
         }
     };
@@ -96,7 +99,9 @@ fn specifier(text: &str) -> Result<Specifier, &'static str> {
     };
     let options = options.unwrap_or_default().split(',');
     Ok(Specifier {
-        driver: driver.filter(|driver| !driver.is_empty()).map(str::to_owned),
+        driver: driver
+            .filter(|driver| !driver.is_empty())
+            .map(str::to_owned),
         graph_root: root(Some(graph_root))?,
         run_root: root(run_root)?,
         options: options
@@ -140,7 +145,11 @@ impl Name {
             Some((reference.repository.to_string(), digest.to_string()))
         });
         Ok(ImageName {
-            tagged: if digested.is_none() { self.tagged() } else { None },
+            tagged: if digested.is_none() {
+                self.tagged()
+            } else {
+                None
+            },
             digested,
             id: self.id.clone(),
         })
@@ -188,9 +197,15 @@ mod tests {
         let digest = format!("sha256:{}", "1".repeat(64));
         let id = "2".repeat(64);
         for (text, shown) in [
-            ("busybox".to_owned(), "docker.io/library/busybox:latest".to_owned()),
+            (
+                "busybox".to_owned(),
+                "docker.io/library/busybox:latest".to_owned(),
+            ),
             ("[]quay.io/a/b:1".to_owned(), "quay.io/a/b:1".to_owned()),
-            (format!("[/root]a@{digest}"), format!("docker.io/library/a@{digest}")),
+            (
+                format!("[/root]a@{digest}"),
+                format!("docker.io/library/a@{digest}"),
+            ),
             (format!("@{id}"), format!("@{id}")),
             (format!("a:1@{id}"), format!("docker.io/library/a:1@{id}")),
             (id.clone(), id.clone()),

@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dhow_model::{
-    Admitted, Digest, ImageConfig, ImageManifest, Index, ManifestKind, RawManifest,
-};
+use dhow_model::{Admitted, Digest, ImageConfig, ImageManifest, Index, ManifestKind, RawManifest};
 use dhow_storage::{LayerRecord, NewImage, NewLayer, Store};
 use dhow_transport::{
     Blob, BlobWant, Coming, Error, How, Kind, LayerForm, Location, Placed, Result, ReuseScope,
@@ -135,7 +133,11 @@ impl Sink for StorageSink {
         let Some(record) = self.known(want).await? else {
             return Ok(None);
         };
-        let noted = record.diff_digest.as_deref().map(noted_digest).transpose()?;
+        let noted = record
+            .diff_digest
+            .as_deref()
+            .map(noted_digest)
+            .transpose()?;
         let Some(diff_id) = noted else {
             return Ok(None);
         };

@@ -6,11 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dhow_model::{Descriptor, Digest, ImageManifest, ManifestKind, MediaType, RawManifest};
 use dhow_storage::{Found, ImageRecord, LayerRecord, Store};
-use dhow_transport::{
-    Blob, ByteRange, Error, Kind, Location, Result, Source, SourceCaps,
-};
+use dhow_transport::{Blob, ByteRange, Error, Kind, Location, Result, Source, SourceCaps};
 
-use super::{StorageLocation, noted_digest, reading, store_error};
+use super::{StorageLocation, noted_digest, reading, schema1, store_error};
 use crate::file_blob::{self, blocking};
 
 /// An image of a store, opened for reading.
@@ -38,8 +36,12 @@ impl StorageSource {
         let found = location.find(&store)?;
         let records = store.layers_of(&found.record).map_err(store_error)?;
         let layers = records.into_iter().map(|record| Held::of(&store, record));
-        let layers = layers.collect::<Result<_>>()?;
-        let root = manifest(&found, location.name.digest())?;
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let mut root = manifest(&found, location.name.digest())?;
+        if root.kind().is_docker1() {
+            let held: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+            root = schema1::with_layers(&root, &held)?;
+        }
         Ok(Self {
             location,
             store,
@@ -61,7 +63,10 @@ impl StorageSource {
         blocking(move || {
             let found = store.layers_from(&digest).map_err(store_error)?.into_iter();
             let mut found = found.filter(|layer| layer.diff_digest.as_ref() == Some(&digest));
-            found.next().map(|record| Held::of(&store, record)).transpose()
+            found
+                .next()
+                .map(|record| Held::of(&store, record))
+                .transpose()
         })
         .await?
     }
@@ -77,7 +82,10 @@ impl StorageSource {
                 return Ok(Vec::new());
             };
             let records = store.layers_of(&found.record).map_err(store_error)?;
-            records.into_iter().map(|record| Held::of(&store, record)).collect()
+            records
+                .into_iter()
+                .map(|record| Held::of(&store, record))
+                .collect()
         })
         .await?
     }
@@ -93,9 +101,10 @@ impl Held {
     fn of(store: &Store, record: LayerRecord) -> Result<Self> {
         let noted = (record.diff_digest.as_deref(), record.diff_size);
         let (diff_id, size) = match noted {
-            (Some(digest), Some(size)) => {
-                (noted_digest(digest)?, u64::try_from(size).unwrap_or_default())
-            }
+            (Some(digest), Some(size)) => (
+                noted_digest(digest)?,
+                u64::try_from(size).unwrap_or_default(),
+            ),
             // It was put together from files that were here: nobody has seen the archive.
             _ => reading::measure(store, &record)?,
         };
