@@ -17,10 +17,12 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
 
 /// Returns 16 lower-case hex digits of chance.
 pub(crate) fn name() -> String {
-    bytes::<8>()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    format!("{:016x}", u64::from_le_bytes(bytes()))
+}
+
+/// Returns 64 lower-case hex digits of chance, as IDs have them.
+pub(crate) fn id() -> String {
+    format!("{}{}{}{}", name(), name(), name(), name())
 }
 
 /// Returns 26 characters of `A`–`Z` and `2`–`7`: the short name of a layer, which overlay mounts

@@ -144,10 +144,7 @@ impl Store {
         let lock = Lock::exclusive(&self.home.images_lock())?;
         let path = self.home.images_list();
         let mut list: Vec<ImageRecord> = records::read(&path)?;
-        let id = image.id.clone().unwrap_or_else(|| {
-            let bytes = chance::bytes::<32>();
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-        });
+        let id = image.id.clone().unwrap_or_else(chance::id);
         let known = list.iter().position(|known| known.id == id);
         let mut record = known.map_or_else(
             || ImageRecord {

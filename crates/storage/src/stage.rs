@@ -87,14 +87,12 @@ impl Store {
             Base::Layer(id) => self.home_of(id).map(|home| home.layer_files(id)),
             Base::Staged(staged) => Some(staged.files()),
         };
-        match (self.home.driver, below) {
-            (Driver::Vfs, Some(below)) => clone_tree(&below, files),
-            _ => {
-                make_folder(files)?;
-                fs::set_permissions(files, fs::Permissions::from_mode(ROOT_MODE))
-                    .map_err(Error::file("change", files))
-            }
+        if let (Driver::Vfs, Some(below)) = (self.home.driver, below) {
+            return clone_tree(&below, files);
         }
+        make_folder(files)?;
+        fs::set_permissions(files, fs::Permissions::from_mode(ROOT_MODE))
+            .map_err(Error::file("change", files))
     }
 
     /// Removes what processes that are gone have left behind.

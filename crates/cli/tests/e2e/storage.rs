@@ -3,6 +3,7 @@
 
 mod archive;
 mod odd;
+mod rootless;
 mod store;
 mod together;
 mod tree;

@@ -23,7 +23,7 @@ pub(super) fn set_open(file: &impl AsFd, place: &Place, entry: &Entry, means: Me
     let name = &entry.name;
     let (uid, gid) = owner(entry)?;
     forgive(rustix::fs::fchown(file, uid, gid), means)
-        .map_err(|errno| wrong(name, "set the owner", errno))?;
+        .map_err(|errno| no_owner(entry, means, errno))?;
     let mode = Mode::from_raw_mode(entry.mode);
     rustix::fs::fchmod(file, mode).map_err(|errno| wrong(name, "set the mode", errno))?;
     set_xattrs(place, entry, means)?;
@@ -38,7 +38,7 @@ pub(super) fn set(place: &Place, entry: &Entry, is: FileType, means: Means) -> R
     let (uid, gid) = owner(entry)?;
     let (folder, base, nofollow) = (&*place.folder, &*place.base, AtFlags::SYMLINK_NOFOLLOW);
     forgive(rustix::fs::chownat(folder, base, uid, gid, nofollow), means)
-        .map_err(|errno| wrong(name, "set the owner", errno))?;
+        .map_err(|errno| no_owner(entry, means, errno))?;
     if is != FileType::Symlink {
         let mode = Mode::from_raw_mode(entry.mode);
         rustix::fs::chmodat(folder, base, mode, AtFlags::empty())
@@ -100,6 +100,18 @@ pub(super) fn id(value: u64) -> Result<u32, Errno> {
         Ok(value) if value != u32::MAX => Ok(value),
         _ => Err(Errno::INVAL),
     }
+}
+
+/// Says which owner could not be set, and why that may be.
+fn no_owner(entry: &Entry, means: Means, errno: Errno) -> Error {
+    let what = format!("set the owner {}:{}", entry.uid, entry.gid);
+    if means.in_user_namespace && errno == Errno::INVAL {
+        // COMPAT(podman): it names the same files.
+        let reason = "the user namespace has no such id; give the user a larger range in \
+                      /etc/subuid and /etc/subgid";
+        return Error::entry(&entry.name, format!("cannot {what}: {reason}"));
+    }
+    wrong(&entry.name, &what, errno)
 }
 
 fn forgive(done: Result<(), Errno>, means: Means) -> Result<(), Errno> {

@@ -173,9 +173,12 @@ fn raw_content(entry: &Entry, stream: &mut TarStream<impl BufRead>) -> Result<Ve
     Ok(stream.take())
 }
 
+/// Where the parts of a sparse file are, and how long: bytes.
+type Parts = Vec<(u64, u64)>;
+
 /// Splits the map off that stands before the content: decimal numbers, one a line, in whole blocks
 /// (GNU tar, *Sparse Formats*, version 1.0).
-fn leading_map(whole: &[u8]) -> Option<(Vec<(u64, u64)>, &[u8])> {
+fn leading_map(whole: &[u8]) -> Option<(Parts, &[u8])> {
     let mut at = 0;
     let mut number = || -> Option<u64> {
         let line = whole.get(at..)?;

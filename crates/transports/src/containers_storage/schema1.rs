@@ -14,7 +14,11 @@ pub(super) fn with_layers(raw: &RawManifest, held: &[Digest]) -> Result<RawManif
     let mut layers = Vec::new();
     for (step, layer) in parsed.history.iter().zip(&parsed.layers) {
         // A step that changes nothing has no layer in a store.
-        let digest = if step.throwaway { Some(layer) } else { held.next() };
+        let digest = if step.throwaway {
+            Some(layer)
+        } else {
+            held.next()
+        };
         let digest = digest.ok_or_else(|| uneven("fewer"))?;
         layers.push(serde_json::json!({ "blobSum": digest.to_string() }));
     }

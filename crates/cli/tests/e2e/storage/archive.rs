@@ -66,6 +66,11 @@ impl<'a> Item<'a> {
         Self { owner, ..self }
     }
 
+    /// Returns whether its owner has an id below this.
+    pub(crate) fn is_owned_below(&self, id: u64) -> bool {
+        self.owner.0 < id && self.owner.1 < id
+    }
+
     pub(crate) fn mtime(self, mtime: u64) -> Self {
         Self { mtime, ..self }
     }
