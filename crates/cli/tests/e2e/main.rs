@@ -29,6 +29,7 @@ mod resume;
 mod samples;
 mod second_opinions;
 mod sync;
+mod sync_belongings;
 mod sync_choices;
 mod tls;
 mod tools;
