@@ -47,7 +47,7 @@ pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<T
 }
 
 /// Reads a whole list of tags, or of the names that stand in their place.
-pub(crate) async fn all(
+async fn all(
     location: &dyn Location,
     catalog: &dyn Catalog,
     retry: RetryOptions,

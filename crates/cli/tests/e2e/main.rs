@@ -30,6 +30,7 @@ mod samples;
 mod second_opinions;
 mod storage;
 mod sync;
+mod sync_belongings;
 mod sync_choices;
 mod tls;
 mod tools;

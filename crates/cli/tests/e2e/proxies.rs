@@ -13,13 +13,13 @@ use crate::registry::{Registry, Wanted};
 use crate::samples;
 
 /// A proxy for HTTP's CONNECT and SOCKS5 that leads everything to one place.
-struct Proxy {
-    address: String,
+pub(crate) struct Proxy {
+    pub(crate) address: String,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    fn start(target: &str) -> Self {
+    pub(crate) fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let log = Arc::new(Mutex::new(Vec::new()));

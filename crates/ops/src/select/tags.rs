@@ -60,7 +60,8 @@ pub struct TagFilter {
     pub semver: Option<SemverConstraint>,
     /// None that match one of these.
     pub exclude: Vec<TagRegex>,
-    /// Only so many of them, the newest by version; tags that are no versions count as older.
+    /// Only so many of them, the newest by version; tags that are no versions count as older, and those
+    /// made of digests are none of them: they belong to images, and are no versions of one.
     pub newest: Option<usize>,
 }
 
@@ -70,6 +71,7 @@ impl TagFilter {
         self.regex.as_ref().is_none_or(|regex| regex.is_match(tag))
             && self.semver.as_ref().is_none_or(|range| range.admits(tag))
             && !self.exclude.iter().any(|regex| regex.is_match(tag))
+            && (self.newest.is_none() || digest_tag_subject(tag).is_none())
     }
 
     /// Returns the tags that are let through, in their order.
@@ -232,6 +234,14 @@ mod tests {
         ] {
             assert_eq!(filter.apply(strings(&all)), expected, "{filter:?}");
         }
+        let signature = format!("sha256-{}.sig", "f".repeat(64));
+        let signed = || strings(&["old", &signature, "1.0"]);
+        let newest = |newest| TagFilter {
+            newest,
+            ..TagFilter::default()
+        };
+        assert_eq!(newest(Some(2)).apply(signed()), ["old", "1.0"]);
+        assert_eq!(newest(None).apply(signed()), signed());
         assert!(TagRegex::parse("(").is_err());
         assert!(TagRegex::parse(&"(a{1000}){1000}".repeat(9)).is_err());
     }

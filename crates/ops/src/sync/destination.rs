@@ -9,7 +9,8 @@ use dhow_transport::Kind;
 use dhow_transports::Transports;
 
 use super::image::parse;
-use crate::{Error, RetryOptions, list_tags};
+use super::listing::Listing;
+use crate::{Error, RetryOptions};
 
 /// The names that stand at the destination, as far as they are known. Only their hashes are kept: two
 /// names with one hash cost a question, and never a mistake.
@@ -25,20 +26,12 @@ pub(super) enum Names {
 }
 
 impl Names {
-    /// Returns what is known of an image's name.
-    pub(super) fn standing(&self, destination: &str) -> Standing {
-        let present = match self {
-            Self::Unknown => return Standing::Unknown,
-            Self::Listed(names) => names.contains(&hash(destination)),
-            Self::Folders => {
-                let folder = destination.strip_prefix("dir:").unwrap_or(destination);
-                Path::new(folder).join("manifest.json").exists()
-            }
-        };
-        if present {
-            Standing::Present
-        } else {
-            Standing::Absent
+    /// Returns what is known of an image's name; `None`: [`on_disk`] knows.
+    pub(super) fn standing(&self, destination: &str) -> Option<Standing> {
+        match self {
+            Self::Unknown => Some(Standing::Unknown),
+            Self::Listed(names) => Some(standing(names.contains(&hash(destination)))),
+            Self::Folders => None,
         }
     }
 
@@ -63,17 +56,34 @@ impl Names {
     }
 }
 
+/// Asks the file system whether an image stands in its folder.
+pub(super) async fn on_disk(destination: &str) -> Standing {
+    let folder = destination.strip_prefix("dir:").unwrap_or(destination);
+    let file = Path::new(folder).join("manifest.json");
+    let asked = tokio::task::spawn_blocking(move || file.exists()).await;
+    asked.map_or(Standing::Unknown, standing)
+}
+
+const fn standing(present: bool) -> Standing {
+    if present {
+        Standing::Present
+    } else {
+        Standing::Absent
+    }
+}
+
 /// Lists the tags of a repository, or the names in a layout.
 pub(super) async fn tags(
     transports: &Transports,
     place: &str,
     retry: RetryOptions,
 ) -> Result<Vec<String>, Error> {
-    let location = parse(transports, place, "destination")?;
-    match location.catalog() {
-        Some(catalog) => list_tags::all(&*location, catalog, retry).await,
-        None => Ok(Vec::new()),
+    let mut listing = Listing::start(parse(transports, place, "destination")?, retry);
+    let mut tags = Vec::new();
+    while let Some(tag) = listing.next().await {
+        tags.push(tag?);
     }
+    Ok(tags)
 }
 
 /// Returns a hash that is the same all through a process.

@@ -2,26 +2,23 @@
 //! of each noted as it comes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use dhow_copy::Standing;
 use dhow_model::Digest;
 use dhow_transport::Kind;
-use futures_util::StreamExt as _;
 use tokio::task::JoinSet;
 
 use super::delete::Expected;
 use super::destination::{Names, hash};
 use super::image::Done;
 use super::listing::Listing;
-use super::origins::{self, Image, Images};
+use super::origins::{Image, Images};
 use super::outcome::{SyncEvent, SyncFailure, SyncOutcome, SyncReport, SyncVerdict};
-use super::prepare::{Prepared, prepare};
-use super::request::{SyncRequest, SyncSource, SyncTarget};
-use super::run::{Run, source_name};
+use super::prepare::{Origins, Prepared};
+use super::records::Records;
+use super::request::{SyncSource, SyncTarget};
+use super::run::Run;
 use crate::Error;
 use crate::select::{TagFilter, digest_tag_subject};
 
@@ -37,23 +34,20 @@ pub(super) struct Driver {
     /// Digests that are at the destination now, where tags made of them are synced.
     subjects: HashSet<Digest>,
     /// Images under such tags, which wait for what they belong to.
-    waiting: Vec<(Digest, Image, String, Standing)>,
+    waiting: Vec<(Digest, Image, String, Option<Standing>)>,
     /// Hashes of the names at the destination that were started, with those of their sources.
     started: HashMap<u64, u64>,
-    digestfile: Option<File>,
-    failures: Option<File>,
+    records: Records,
 }
 
 impl Driver {
-    /// Opens the files that are written to.
-    pub(super) fn new(run: Arc<Run>, request: &SyncRequest) -> Result<Self, Error> {
-        let options = &request.options;
-        let create = |path: &Option<std::path::PathBuf>| path.as_deref().map(create).transpose();
-        let usual = match request.destination.target {
+    pub(super) fn new(run: Arc<Run>, records: Records) -> Self {
+        let options = &run.options;
+        let usual = match run.target {
             SyncTarget::Docker => REGISTRY_IMAGES,
             SyncTarget::Dir | SyncTarget::Oci => LOCAL_IMAGES,
         };
-        Ok(Self {
+        Self {
             at_once: options.parallel.map_or(usual, usize::from),
             images: JoinSet::new(),
             report: SyncReport {
@@ -65,14 +59,9 @@ impl Driver {
             subjects: HashSet::new(),
             waiting: Vec::new(),
             started: HashMap::new(),
-            digestfile: if options.dry_run {
-                None
-            } else {
-                create(&options.digestfile)?
-            },
-            failures: create(&options.failures)?,
+            records,
             run,
-        })
+        }
     }
 
     /// Syncs all sources.
@@ -80,17 +69,13 @@ impl Driver {
         if self.run.target == SyncTarget::Oci {
             self.layout = Some(Arc::new(self.run.layout_names().await));
         }
-        for source in sources {
-            let found = origins::of(&self.run.session, source, &self.run.options.filter).await?;
-            let (run, layout) = (Arc::clone(&self.run), self.layout.clone());
-            let mut prepared = found
-                .map(move |origin| prepare(Arc::clone(&run), layout.clone(), origin))
-                .buffered(PREPARED);
-            while let Some(prepared) = prepared.next().await {
-                match prepared {
-                    Ok(prepared) => self.origin(prepared).await?,
-                    Err(error) => self.broken(&source_name(source), error)?,
-                }
+        let (run, layout) = (Arc::clone(&self.run), self.layout.clone());
+        let mut origins = Origins::start(run, layout, sources.to_vec());
+        while let Some(origin) = origins.next().await {
+            match origin {
+                Ok(prepared) => self.origin(prepared).await?,
+                Err(broken) if broken.is_fatal => return Err(broken.error),
+                Err(broken) => self.broken(&broken.name, broken.error).await?,
             }
         }
         while !self.images.is_empty() {
@@ -99,15 +84,17 @@ impl Driver {
         self.attached().await?;
         if let (Some(expected), Some(most)) = (&self.expected, self.run.options.delete) {
             for outcome in self.run.remove(expected, most).await {
-                self.note(&Done::plain(outcome))?;
+                self.note(&Done::plain(outcome)).await?;
             }
         }
-        Ok(())
+        self.records.end().await
     }
 
     /// Ends what is still under way, and returns what came of it all.
     pub(super) async fn end(mut self) -> SyncReport {
         self.images.shutdown().await;
+        // Why the run broke off is told already.
+        drop(self.records.end().await);
         self.report
     }
 
@@ -131,7 +118,7 @@ impl Driver {
             }
             Images::Wrong(ref problem) => {
                 let failure = SyncFailure::words(Kind::Invalid, problem.clone());
-                self.failed(&origin.name, failure)?;
+                self.failed(&origin.name, failure).await?;
             }
             Images::Tags {
                 ref repository,
@@ -139,7 +126,7 @@ impl Driver {
             } => {
                 let tagged = |tag: &str| Image::tagged(&origin.side, repository, tag);
                 images = self
-                    .listed(&origin.name, listing, filters, &names, &tagged)
+                    .listed(repository, listing, filters, &names, &tagged)
                     .await?;
             }
             Images::Names {
@@ -172,22 +159,26 @@ impl Driver {
         let repository = self.run.mapping.repository(origin);
         let mut listing = match listing {
             Some(Ok(listing)) => listing,
-            Some(Err(error)) => return self.unlisted(origin, &repository, error),
+            Some(Err(error)) => return self.unlisted(origin, &repository, error).await,
             None => return Ok(0),
         };
         let (mut images, mut held) = (0, Vec::new());
         let counts = filters.iter().any(|filter| filter.newest.is_some());
+        let all = filters.iter().all(TagFilter::is_everything);
         while let Some(tag) = listing.next().await {
             let tag = match tag {
                 Ok(tag) => tag,
-                Err(error) => return self.unlisted(origin, &repository, error),
+                Err(error) => return self.unlisted(origin, &repository, error).await,
             };
             let one = image(&tag);
             if let Some(expected) = &mut self.expected {
                 expected.name(&repository, &self.run.mapping.image(&one.name));
             }
-            if !filters.iter().all(|filter| filter.admits(&tag)) {
-                self.wait_for_subject(one, names);
+            let subject = digest_tag_subject(&tag).filter(|_| !all && self.run.options.digest_tags);
+            if let Some(subject) = subject {
+                self.wait_for_subject(subject, one, names);
+            } else if !filters.iter().all(|filter| filter.admits(&tag)) {
+                // It is not meant.
             } else if counts {
                 held.push(tag);
             } else {
@@ -210,37 +201,44 @@ impl Driver {
         Ok(images)
     }
 
-    fn unlisted(&mut self, origin: &str, repository: &str, error: Error) -> Result<u64, Error> {
+    async fn unlisted(
+        &mut self,
+        origin: &str,
+        repository: &str,
+        error: Error,
+    ) -> Result<u64, Error> {
         if let Some(expected) = &mut self.expected {
             expected.doubt(repository);
         }
-        self.broken(origin, error).map(|()| 0)
+        self.broken(origin, error).await.map(|()| 0)
     }
 
     /// Keeps an image that is not meant by itself, until it is known whether what it belongs to is
     /// synced.
-    fn wait_for_subject(&mut self, image: Image, names: &Names) {
-        if !self.run.options.digest_tags {
-            return;
-        }
-        if let Some(subject) = digest_tag_subject(&image.tag) {
-            let destination = self.run.mapping.image(&image.name);
-            let standing = names.standing(&destination);
-            self.waiting.push((subject, image, destination, standing));
-        }
+    fn wait_for_subject(&mut self, subject: Digest, image: Image, names: &Names) {
+        let destination = self.run.mapping.image(&image.name);
+        let standing = names.standing(&destination);
+        self.waiting.push((subject, image, destination, standing));
     }
 
-    /// Syncs signatures and the like that lie under tags made of digests.
+    /// Syncs signatures and the like that lie under tags made of digests, and those of them.
     async fn attached(&mut self) -> Result<(), Error> {
-        for (subject, image, destination, standing) in std::mem::take(&mut self.waiting) {
-            if self.subjects.contains(&subject) {
+        loop {
+            let subjects = &self.subjects;
+            let (wanted, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+                .into_iter()
+                .partition(|(subject, ..)| subjects.contains(subject));
+            self.waiting = waiting;
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            for (_, image, destination, standing) in wanted {
                 self.spawn(image, destination, standing).await?;
             }
+            while !self.images.is_empty() {
+                self.reap().await?;
+            }
         }
-        while !self.images.is_empty() {
-            self.reap().await?;
-        }
-        Ok(())
     }
 
     /// Starts an image if it belongs to this shard, and waits for room first.
@@ -256,7 +254,7 @@ impl Driver {
             // It was chosen twice.
             Some(same) if same == source => return Ok(false),
             Some(_) => {
-                self.failed(&image.source, clash(&destination))?;
+                self.failed(&image.source, clash(&destination)).await?;
                 return Ok(false);
             }
         }
@@ -269,7 +267,7 @@ impl Driver {
         &mut self,
         image: Image,
         destination: String,
-        standing: Standing,
+        standing: Option<Standing>,
     ) -> Result<(), Error> {
         while self.images.len() >= self.at_once {
             self.reap().await?;
@@ -284,7 +282,7 @@ impl Driver {
             return Ok(());
         };
         let done = done.map_err(|_| Error::Interrupted)?;
-        self.note(&done)?;
+        self.note(&done).await?;
         if self.run.options.digest_tags {
             self.subjects.extend(&done.subjects);
         }
@@ -299,37 +297,22 @@ impl Driver {
     }
 
     /// Tells and writes down what became of an image.
-    fn note(&mut self, done: &Done) -> Result<(), Error> {
+    async fn note(&mut self, done: &Done) -> Result<(), Error> {
         let outcome = &done.outcome;
         self.report.add(outcome);
         self.run.progress.event(&SyncEvent::Settled(outcome));
-        if outcome.verdict == SyncVerdict::Failed {
-            if let Some(file) = &mut self.failures {
-                let line = serde_json::to_string(outcome).unwrap_or_default();
-                writeln!(file, "{line}").map_err(Error::Report)?;
-            }
-            return Ok(());
-        }
-        if let Some(journal) = &self.run.journal
-            && !matches!(outcome.verdict, SyncVerdict::Settled | SyncVerdict::Removed)
-        {
-            journal.settle(&outcome.destination);
-        }
-        if let (Some(file), Some(digest)) = (&mut self.digestfile, outcome.digest) {
-            writeln!(file, "{digest} {}", outcome.destination).map_err(Error::Report)?;
-        }
-        Ok(())
+        self.records.note(outcome).await
     }
 
     /// Notes that a source cannot be read. That ends the run unless it is to go on.
-    fn broken(&mut self, name: &str, error: Error) -> Result<(), Error> {
+    async fn broken(&mut self, name: &str, error: Error) -> Result<(), Error> {
         if !self.run.options.keep_going {
             return Err(error);
         }
-        self.failed(name, SyncFailure::of(&error))
+        self.failed(name, SyncFailure::of(&error)).await
     }
 
-    fn failed(&mut self, name: &str, failure: SyncFailure) -> Result<(), Error> {
+    async fn failed(&mut self, name: &str, failure: SyncFailure) -> Result<(), Error> {
         self.note(&Done::plain(SyncOutcome {
             source: name.to_owned(),
             destination: String::new(),
@@ -339,6 +322,7 @@ impl Driver {
             failure: Some(failure),
             media_type: None,
         }))
+        .await
     }
 }
 
@@ -352,16 +336,7 @@ fn clash(destination: &str) -> SyncFailure {
     failure
 }
 
-fn create(path: &Path) -> Result<File, Error> {
-    File::create(path).map_err(|source| Error::Folder {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// How many images are in work at once between registries. Most of them wait for answers.
 const REGISTRY_IMAGES: usize = 12;
 /// How many images are written to this machine at once.
 const LOCAL_IMAGES: usize = 6;
-/// Of how many repositories the lists are read ahead.
-const PREPARED: usize = 4;

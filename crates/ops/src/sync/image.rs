@@ -7,7 +7,7 @@ use dhow_copy::{Job, Options, PlanSummary, Report, Standing};
 use dhow_transport::{Kind, Location, Retry};
 use dhow_transports::Transports;
 
-use super::destination::hash;
+use super::destination::{hash, on_disk};
 use super::origins::Image;
 use super::outcome::{SyncFailure, SyncOutcome, SyncVerdict};
 use super::run::Run;
@@ -23,13 +23,18 @@ pub(super) struct Done {
 }
 
 impl Run {
-    /// Settles one image, which is to be at `destination`.
+    /// Settles one image, which is to be at `destination`. Without `standing` the file system is asked
+    /// for it.
     pub(super) async fn settle(
         self: Arc<Self>,
         image: Image,
         destination: String,
-        standing: Standing,
+        standing: Option<Standing>,
     ) -> Done {
+        let standing = match standing {
+            Some(standing) => standing,
+            None => on_disk(&destination).await,
+        };
         if let Some(verdict) = self.known(&image, &destination, standing) {
             return Done::plain(outcome_of(&image, destination, verdict));
         }
@@ -62,7 +67,11 @@ impl Run {
         {
             return Some(SyncVerdict::Immutable);
         }
-        let journal = self.journal.as_ref()?;
+        // Which digests are there must be known where others are synced because of them.
+        let journal = self
+            .journal
+            .as_ref()
+            .filter(|_| !self.options.digest_tags)?;
         (standing != Standing::Absent && journal.has(destination)).then_some(SyncVerdict::Settled)
     }
 

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use dhow_model::Digest;
@@ -24,7 +23,7 @@ const MAX_SIZE: u64 = 64 * 1024 * 1024;
 pub(super) struct Journal {
     path: PathBuf,
     settled: HashSet<u64>,
-    file: Mutex<File>,
+    file: File,
 }
 
 impl Journal {
@@ -59,7 +58,7 @@ impl Journal {
         Some(Self {
             path,
             settled,
-            file: Mutex::new(file),
+            file,
         })
     }
 
@@ -73,11 +72,16 @@ impl Journal {
         self.settled.contains(&key(destination))
     }
 
+    /// Returns where settled images are noted.
+    pub(super) fn lines(&self) -> Option<File> {
+        self.file.try_clone().ok()
+    }
+
     /// Notes that an image is settled. A line that cannot be written only costs a question later.
-    pub(super) fn settle(&self, destination: &str) {
+    /// Blocks.
+    pub(super) fn settle(lines: &mut File, destination: &str) {
         let line = format!("{:016x}\n", key(destination));
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(file.write_all(line.as_bytes()));
+        drop(lines.write_all(line.as_bytes()));
     }
 
     /// Removes the journal: the run has come to its end.
@@ -109,7 +113,7 @@ mod tests {
     fn what_was_settled_is_known_to_the_next_run_of_the_same_sync() {
         let folder = tempfile::tempdir().unwrap();
         let first = Journal::open(folder.path(), "a").unwrap();
-        first.settle("docker://r.io/a:1");
+        Journal::settle(&mut first.lines().unwrap(), "docker://r.io/a:1");
         assert!(
             Journal::open(folder.path(), "a").is_none(),
             "it is under way"

@@ -16,7 +16,7 @@ use crate::{Error, RetryOptions};
 #[derive(Debug)]
 pub(super) struct Listing {
     tags: mpsc::Receiver<Result<String, Error>>,
-    _reader: JoinSet<()>,
+    reader: JoinSet<()>,
 }
 
 impl Listing {
@@ -25,15 +25,19 @@ impl Listing {
         let (sender, tags) = mpsc::channel(AHEAD);
         let mut reader = JoinSet::new();
         reader.spawn(read(location, retry, sender));
-        Self {
-            tags,
-            _reader: reader,
-        }
+        Self { tags, reader }
     }
 
     /// Returns the next tag. After an error there is nothing more.
     pub(super) async fn next(&mut self) -> Option<Result<String, Error>> {
-        self.tags.recv().await
+        match self.tags.recv().await {
+            Some(tag) => Some(tag),
+            // A reader that broke down has not read everything.
+            None => match self.reader.join_next().await {
+                Some(Err(_)) => Some(Err(Error::Interrupted)),
+                _ => None,
+            },
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod mapping;
 mod origins;
 mod outcome;
 mod prepare;
+mod records;
 mod request;
 mod run;
 

@@ -12,6 +12,7 @@ use super::driver::Driver;
 use super::journal::Journal;
 use super::mapping::Mapping;
 use super::outcome::{SyncProgress, SyncReport};
+use super::records::{Files, Records};
 use super::request::{SyncOptions, SyncRequest, SyncSource, SyncTarget};
 use crate::{Error, Session};
 
@@ -42,6 +43,7 @@ pub async fn sync(
     let start = Instant::now();
     check(request)?;
     let engine = session.engine()?;
+    let (journal, files) = files(session, request).await?;
     let destination = &request.destination;
     let run = Arc::new(Run {
         session: session.clone(),
@@ -50,12 +52,12 @@ pub async fn sync(
         target: destination.target,
         destination: dhow_transports::standard(&destination.endpoint.parts(session)),
         batch: Batch::new(destination.target != SyncTarget::Dir),
-        journal: journal(session, request),
+        journal,
         progress,
         counted: Mutex::default(),
         options: request.options.clone(),
     });
-    let mut driver = Driver::new(Arc::clone(&run), request)?;
+    let mut driver = Driver::new(Arc::clone(&run), Records::start(files));
     let outcome = driver.drive(&request.sources).await;
     // The run is ours alone again.
     let mut report = driver.end().await;
@@ -78,13 +80,45 @@ fn check(request: &SyncRequest) -> Result<(), Error> {
     } else {
         options.referrers.then_some("--referrers")
     };
-    let Some(flag) = flag else {
-        return Ok(());
+    if let Some(flag) = flag {
+        return Err(Error::Unsupported {
+            message: format!("`{flag}` is not possible for this kind of destination"),
+            hint: format!("leave out `{flag}`, or sync to a registry"),
+        });
+    }
+    let is_local = |source: &&SyncSource| {
+        matches!(
+            source,
+            SyncSource::Dir(_) | SyncSource::Oci(_) | SyncSource::OciArchive(_)
+        )
     };
-    Err(Error::Unsupported {
-        message: format!("`{flag}` is not possible for this kind of destination"),
-        hint: format!("leave out `{flag}`, or sync to a registry"),
-    })
+    let local = request.sources.iter().find(is_local);
+    // What was carried here may be a part of what there is.
+    match local.filter(|_| options.delete.is_some()) {
+        None => Ok(()),
+        Some(source) => Err(Error::Unsupported {
+            message: format!(
+                "`--delete` needs a source that has all tags of its repositories, and `{}` may have only \
+                 some of them",
+                source_name(source).replacen(' ', ":", 1)
+            ),
+            hint: "leave out `--delete`, or sync from a registry".to_owned(),
+        }),
+    }
+}
+
+/// Opens the files that a run writes to.
+async fn files(
+    session: &Session,
+    request: &SyncRequest,
+) -> Result<(Option<Journal>, Files), Error> {
+    let (session, request) = (session.clone(), request.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let journal = journal(&session, &request);
+        let files = Files::create(&request.options, journal.as_ref())?;
+        Ok((journal, files))
+    });
+    opened.await.map_err(|_| Error::Interrupted)?
 }
 
 fn journal(session: &Session, request: &SyncRequest) -> Option<Journal> {
