@@ -34,7 +34,8 @@ pub(crate) struct Args {
     /// The places with images, and last the place where they are to be
     #[arg(value_name = "SOURCE… DESTINATION")]
     places: Vec<String>,
-    /// What the sources are: docker (repositories or images), registry, dir, oci, oci-archive or yaml
+    /// What the sources are: docker (repositories or images), registry, dir, oci, oci-archive,
+    /// containers-storage or yaml
     #[arg(
         long,
         short,
@@ -43,7 +44,7 @@ pub(crate) struct Args {
         hide_default_value = true
     )]
     src: String,
-    /// What the destination is: docker, dir or oci
+    /// What the destination is: docker, dir, oci or containers-storage
     #[arg(
         long,
         short,
@@ -202,10 +203,18 @@ impl Args {
         }
         if self.src.is_empty() {
             return Err(Failure::usage("A source transport must be specified").hint(
-                "say what SOURCE is with `--src`: docker, registry, dir, oci, oci-archive or yaml",
+                "say what SOURCE is with `--src`: docker, registry, dir, oci, oci-archive, containers-storage or yaml",
             ));
         }
-        let kinds = ["docker", "registry", "dir", "oci", "oci-archive", "yaml"];
+        let kinds = [
+            "docker",
+            "registry",
+            "dir",
+            "oci",
+            "oci-archive",
+            "containers-storage",
+            "yaml",
+        ];
         if !kinds.contains(&self.src.as_str()) {
             return Err(
                 Failure::usage(format!("{:?} is not a valid source transport", self.src))
@@ -239,11 +248,15 @@ impl Args {
             "docker" => Ok(SyncTarget::Docker),
             "dir" => Ok(SyncTarget::Dir),
             "oci" => Ok(SyncTarget::Oci),
-            "" => Err(Failure::usage("A destination transport must be specified")
-                .hint("say what DESTINATION is with `--dest`: docker, dir or oci")),
+            "containers-storage" => Ok(SyncTarget::ContainersStorage),
+            "" => Err(
+                Failure::usage("A destination transport must be specified").hint(
+                    "say what DESTINATION is with `--dest`: docker, dir, oci or containers-storage",
+                ),
+            ),
             other => Err(
                 Failure::usage(format!("{other:?} is not a valid destination transport"))
-                    .hint("choose one of docker, dir, oci"),
+                    .hint("choose one of docker, dir, oci, containers-storage"),
             ),
         }
     }
@@ -256,6 +269,7 @@ impl Args {
             "dir" => SyncSource::Dir(name.into()),
             "oci" => SyncSource::Oci(name.into()),
             "oci-archive" => SyncSource::OciArchive(name.into()),
+            "containers-storage" => SyncSource::ContainersStorage(name),
             _ => SyncSource::Yaml {
                 yaml: read_yaml(Path::new(&name))?,
                 endpoint,

@@ -336,3 +336,29 @@ fn an_artifact_is_refused_with_what_to_do() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn a_sync_fills_a_store_and_empties_one_into_a_layout() {
+    if !can_be_tested() {
+        return;
+    }
+    let desk = Desk::new();
+    allow_all(&desk);
+    for (name, content) in [("q/app:1", "1"), ("q/app:2", "2")] {
+        write_image(&desk.path("lay"), name, &[vec![file("a", content)]]);
+    }
+    let store = Store::new(&desk, "overlay", "store");
+    let place = store.name("localhost/mirror");
+    let place = place.trim_start_matches("containers-storage:");
+    let fill = ["sync", "--src", "oci", "--dest", "containers-storage"];
+    desk.dhow(&[&fill[..], &["./lay", place]].concat()).ok();
+    let again = desk.dhow(&[&fill[..], &["./lay", place]].concat());
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(store.assert_healthy(&desk).len(), 2);
+
+    let from = format!("{place}/app");
+    let empty = ["sync", "--src", "containers-storage", "--dest", "oci"];
+    desk.dhow(&[&empty[..], &[&from, "./out"]].concat()).ok();
+    let tags = desk.dhow(&["list-tags", "oci:./out"]).json();
+    assert_eq!(tags["Tags"], serde_json::json!(["app:1", "app:2"]));
+}

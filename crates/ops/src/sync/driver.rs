@@ -45,7 +45,7 @@ impl Driver {
         let options = &run.options;
         let usual = match run.target {
             SyncTarget::Docker => REGISTRY_IMAGES,
-            SyncTarget::Dir | SyncTarget::Oci => LOCAL_IMAGES,
+            SyncTarget::Dir | SyncTarget::Oci | SyncTarget::ContainersStorage => LOCAL_IMAGES,
         };
         Self {
             at_once: options.parallel.map_or(usual, usize::from),

@@ -23,6 +23,7 @@ impl Mapping {
                     .trim_end_matches('/')
                     .to_owned()
             }
+            SyncTarget::ContainersStorage => destination.name.trim_end_matches('/').to_owned(),
             SyncTarget::Dir | SyncTarget::Oci => destination.name.clone(),
         };
         Self {
@@ -46,6 +47,11 @@ impl Mapping {
             SyncTarget::Docker => format!("docker://{}/{name}", self.root),
             SyncTarget::Dir => format!("dir:{}", join(&self.root, &name)),
             SyncTarget::Oci => format!("oci:{}:{name}", self.root),
+            // A store alone, in brackets: the name as it is.
+            SyncTarget::ContainersStorage if self.root.is_empty() || self.root.ends_with(']') => {
+                format!("containers-storage:{}{name}", self.root)
+            }
+            SyncTarget::ContainersStorage => format!("containers-storage:{}/{name}", self.root),
         }
     }
 
@@ -121,6 +127,22 @@ mod tests {
                 "dir:s/d/127.0.0.1:5991/multi/arch:l",
             ),
             (SyncTarget::Dir, "d/", false, "", "q.io/a:1", "dir:d/a:1"),
+            (
+                SyncTarget::ContainersStorage,
+                "localhost/m/",
+                false,
+                "",
+                "q.io/a/b:1",
+                "containers-storage:localhost/m/b:1",
+            ),
+            (
+                SyncTarget::ContainersStorage,
+                "[vfs@/r]",
+                true,
+                "",
+                "q.io/a/b:1",
+                "containers-storage:[vfs@/r]q.io/a/b:1",
+            ),
             (SyncTarget::Oci, "./l", false, "", "q.io/a:1", "oci:./l:a:1"),
         ] {
             let destination = SyncDestination {

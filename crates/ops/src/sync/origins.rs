@@ -127,6 +127,7 @@ pub(super) async fn of(
         }
         SyncSource::Oci(path) => names(&local(), "oci", path),
         SyncSource::OciArchive(path) => names(&local(), "oci-archive", path),
+        SyncSource::ContainersStorage(name) => stored(&local(), name)?,
         SyncSource::Yaml { yaml, endpoint } => {
             return Ok(from_yaml(session, yaml, endpoint, filter));
         }
@@ -134,13 +135,40 @@ pub(super) async fn of(
     Ok(stream::iter([Ok(origin)]).boxed())
 }
 
-fn docker(side: &Arc<Transports>, name: &str, filter: &TagFilter) -> Result<Origin, Error> {
-    let bare = name.strip_prefix("docker://").unwrap_or(name);
-    let reference = Reference::parse(bare).map_err(|error| Error::Name {
+/// Returns a repository of Podman's storage, or one image of it.
+fn stored(side: &Arc<Transports>, name: &str) -> Result<Origin, Error> {
+    let bare = name.strip_prefix("containers-storage:").unwrap_or(name);
+    let cut = bare.find(']').filter(|_| bare.starts_with('['));
+    let (store, bare) = bare.split_at(cut.map_or(0, |cut| cut + 1));
+    let reference = repository(bare)?;
+    let repository = reference.repository.to_string();
+    let place = format!("containers-storage:{store}{repository}");
+    let images = match &reference.tag {
+        Some(tag) => Images::Given(vec![Image::named(side, &place, &repository, tag.as_str())]),
+        None => Images::Names {
+            place,
+            stem: repository.clone(),
+        },
+    };
+    Ok(Origin {
+        name: repository,
+        side: Arc::clone(side),
+        images,
+    })
+}
+
+/// Parses a repository, or an image of it.
+fn repository(name: &str) -> Result<Reference, Error> {
+    Reference::parse(name).map_err(|error| Error::Name {
         role: "source",
         source: ParseError::new(error.to_string())
             .hint("write a repository, such as `quay.io/podman/stable`, or an image of it"),
-    })?;
+    })
+}
+
+fn docker(side: &Arc<Transports>, name: &str, filter: &TagFilter) -> Result<Origin, Error> {
+    let bare = name.strip_prefix("docker://").unwrap_or(name);
+    let reference = repository(bare)?;
     let repository = reference.repository.to_string();
     let tag = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => Some(digest.to_string()),

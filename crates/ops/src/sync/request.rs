@@ -42,6 +42,9 @@ pub enum SyncSource {
     Oci(PathBuf),
     /// All images with names in an archive of an OCI layout.
     OciArchive(PathBuf),
+    /// A repository of Podman's storage with all its tags, or one image of it, with or without
+    /// `[STORE]` before its name.
+    ContainersStorage(String),
     /// What a file says.
     Yaml {
         /// Its content.
@@ -71,6 +74,8 @@ pub enum SyncTarget {
     Dir,
     /// One OCI layout, with a name for each image.
     Oci,
+    /// Podman's storage.
+    ContainersStorage,
 }
 
 /// How to sync.

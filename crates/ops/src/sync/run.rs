@@ -51,7 +51,12 @@ pub async fn sync(
         mapping: Mapping::new(destination, &request.options),
         target: destination.target,
         destination: dhow_transports::standard(&destination.endpoint.parts(session)),
-        batch: Batch::new(destination.target != SyncTarget::Dir),
+        // Where an image shares nothing with others before it is complete, there is nothing to wait
+        // for.
+        batch: Batch::new(!matches!(
+            destination.target,
+            SyncTarget::Dir | SyncTarget::ContainersStorage
+        )),
         journal,
         progress,
         counted: Mutex::default(),
@@ -89,7 +94,10 @@ fn check(request: &SyncRequest) -> Result<(), Error> {
     let is_local = |source: &&SyncSource| {
         matches!(
             source,
-            SyncSource::Dir(_) | SyncSource::Oci(_) | SyncSource::OciArchive(_)
+            SyncSource::Dir(_)
+                | SyncSource::Oci(_)
+                | SyncSource::OciArchive(_)
+                | SyncSource::ContainersStorage(_)
         )
     };
     let local = request.sources.iter().find(is_local);
@@ -166,6 +174,7 @@ pub(super) fn source_name(source: &SyncSource) -> String {
         SyncSource::Dir(path) => format!("dir {}", path.display()),
         SyncSource::Oci(path) => format!("oci {}", path.display()),
         SyncSource::OciArchive(path) => format!("oci-archive {}", path.display()),
+        SyncSource::ContainersStorage(name) => format!("containers-storage {name}"),
         SyncSource::Yaml { yaml, .. } => format!("yaml {:?}", yaml.registries),
     }
 }
