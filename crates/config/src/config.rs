@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use crate::{ConfigError, EnvSnapshot, Registries, SignatureStorage};
+use crate::{ConfigError, EnvSnapshot, Registries, SignatureStorage, StorageSettings};
 
 /// The configuration of one process.
 #[derive(Default)]
@@ -14,6 +14,7 @@ pub struct Config {
     overrides: ConfigOverrides,
     registries: OnceLock<Arc<Registries>>,
     signature_storage: OnceLock<Arc<SignatureStorage>>,
+    storage: OnceLock<Arc<StorageSettings>>,
 }
 
 /// Files that the command line names in place of the usual ones.
@@ -33,6 +34,7 @@ impl Config {
             overrides,
             registries: OnceLock::new(),
             signature_storage: OnceLock::new(),
+            storage: OnceLock::new(),
         }
     }
 
@@ -82,6 +84,19 @@ impl Config {
         let directory = self.overrides.registries_d.as_deref();
         let loaded = SignatureStorage::load(&self.environment, directory)?;
         Ok(self.signature_storage.get_or_init(|| Arc::new(loaded)))
+    }
+
+    /// Returns storage.conf for the user who owns the storage. Reads files the first time.
+    ///
+    /// # Errors
+    /// When the file that counts cannot be read or makes no sense.
+    pub fn storage(&self) -> Result<&Arc<StorageSettings>, ConfigError> {
+        if let Some(storage) = self.storage.get() {
+            return Ok(storage);
+        }
+        let owner = StorageSettings::owner(&self.environment);
+        let loaded = StorageSettings::load(&self.environment, owner)?;
+        Ok(self.storage.get_or_init(|| Arc::new(loaded)))
     }
 }
 

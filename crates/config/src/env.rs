@@ -48,6 +48,13 @@ impl EnvSnapshot {
             .or_else(|| self.home().map(|home| home.join(".config")))
     }
 
+    /// Returns the directory of what programs keep for the user.
+    pub fn data_home(&self) -> Option<PathBuf> {
+        self.variable("XDG_DATA_HOME")
+            .map(PathBuf::from)
+            .or_else(|| self.home().map(|home| home.join(".local/share")))
+    }
+
     /// Returns the directory of what can be found out anew.
     pub fn cache_home(&self) -> Option<PathBuf> {
         self.variable("XDG_CACHE_HOME")

@@ -43,6 +43,16 @@ pub enum ConfigError {
         /// What it did, without quoting it: it may have told secrets.
         why: String,
     },
+    /// The environment does not say what it should.
+    #[error("the environment variable `{variable}` {why}")]
+    Environment {
+        /// The name of the variable.
+        variable: &'static str,
+        /// What is wrong.
+        why: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// registries.conf forbids every access.
     #[error("registry `{prefix}` is blocked in `{}`", file.display())]
     Blocked {
@@ -67,6 +77,7 @@ impl ConfigError {
                 "remove `blocked = true` from `{}`, or name another registry",
                 file.display()
             )),
+            Self::Environment { hint, .. } => Some((*hint).to_owned()),
             Self::Invalid { path, .. } => Some(format!("correct `{}`", path.display())),
             Self::Read { .. } | Self::Write { .. } => None,
         }

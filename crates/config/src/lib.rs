@@ -1,5 +1,5 @@
 //! Configuration: the environment captured once, and the files that users already have (auth.json,
-//! config.json, certs.d, registries.conf, registries.d, policy.json), parsed by pure functions and
+//! config.json, certs.d, registries.conf, registries.d, policy.json, storage.conf), parsed by pure functions and
 //! loaded once.
 
 mod auth;
@@ -13,6 +13,7 @@ mod policy;
 mod registries;
 mod registries_d;
 mod secret;
+mod storage;
 
 pub use auth::{
     AuthFiles, CredentialProgram, LoginKey, Removed, Stored, SurveyedFile, SurveyedProgram, Target,
@@ -27,3 +28,4 @@ pub use policy::{Policy, Requirement};
 pub use registries::{Mirror, PullEndpoint, PullFromMirror, Registries, RegistryEntry};
 pub use registries_d::{SignatureStorage, StorageEntry};
 pub use secret::Secret;
+pub use storage::StorageSettings;
