@@ -46,13 +46,14 @@ pub(crate) fn run() -> Result<(), String> {
 
 /// Which crates of the workspace a crate may use, besides in its tests. A new edge is a change of
 /// this table, and needs a note in docs/decisions/.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("config", &["model"]),
     ("codec", &["model"]),
     ("transport", &["model"]),
     ("client", &["model", "config"]),
     ("layout", &["model"]),
+    ("storage", &["config"]),
     (
         "transports",
         &["transport", "client", "layout", "codec", "config", "model"],

@@ -1,0 +1,3 @@
+//! Podman's storage on disk, read and written natively.
+
+pub mod userns;
