@@ -132,14 +132,23 @@ fn the_ids_are_those_that_podman_gives() {
     assert_eq!(found[1..3], others);
     assert_eq!(found[3], "0 4712 1");
     assert_eq!(found[4..], others);
-    let podman = user
-        .runs("podman")
+    let run = user.at("run");
+    fs::create_dir(&run).unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&run, Some(USER), Some(GROUP)).unwrap();
+    let mut podman = user.runs("podman");
+    podman
         .arg("unshare")
         .args(MAPS)
-        .output()
-        .unwrap();
+        .env("XDG_RUNTIME_DIR", &run);
+    let podman = podman.output().unwrap();
     if podman.status.success() {
         assert_eq!(maps(&podman), found);
+    }
+    // It leaves a process behind that keeps the namespace.
+    if let Ok(id) = fs::read_to_string(run.join("libpod/tmp/pause.pid")) {
+        let status = Command::new("kill").args(["-KILL", id.trim()]).status();
+        assert!(status.unwrap().success());
     }
 }
 

@@ -8,5 +8,6 @@ pub mod identity;
 pub mod image;
 pub mod memory;
 pub mod scripted;
+pub mod sif;
 pub mod token_service;
 pub mod unruly;

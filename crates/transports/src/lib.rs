@@ -15,6 +15,7 @@ pub mod oci;
 pub mod oci_archive;
 mod path_scopes;
 mod select;
+pub mod sif;
 mod tar_entry;
 pub mod tarball;
 
@@ -82,6 +83,7 @@ pub fn standard(parts: &Parts) -> Transports {
         )),
         Arc::new(oci::Oci::new(parts.shared_blob_dir.clone())),
         Arc::new(oci_archive::OciArchive::new(parts.tmp.clone())),
+        Arc::new(sif::Sif::new(parts.tmp.clone())),
         Arc::new(tarball::Tarball::new(
             parts.tmp.clone(),
             parts.platform.clone(),

@@ -109,6 +109,7 @@ async fn an_archive_has_skopeos_members_in_skopeos_order() {
             .enumerate()
             .collect(),
         config: None,
+        ..Coming::default()
     };
     sink.prepare(&coming).await.unwrap();
     for index in [1, 0] {
@@ -302,6 +303,7 @@ async fn many_layers_come_at_once_and_stand_in_order() {
             .enumerate()
             .collect(),
         config: None,
+        ..Coming::default()
     };
     sink.prepare(&coming).await.unwrap();
     let puts = layers.iter().enumerate().rev().map(|(index, layer)| {

@@ -14,6 +14,7 @@ fn transports() -> Transports {
         )))
     };
     standard(&Parts {
+        environment: std::sync::Arc::default(),
         endpoint: Endpoint::new(&session, options),
         shared_blob_dir: None,
         tmp: std::env::temp_dir(),
@@ -28,12 +29,14 @@ fn names_are_parsed_and_shown_in_full() {
     assert_eq!(
         transports().names(),
         [
+            "containers-storage",
             "dir",
             "docker",
             "docker-archive",
             "docker-daemon",
             "oci",
             "oci-archive",
+            "sif",
             "tarball"
         ]
     );
@@ -54,6 +57,7 @@ fn names_are_parsed_and_shown_in_full() {
             "docker-archive:a.tar:docker.io/library/b:latest",
         ),
         ("docker-daemon:a:b", "docker-daemon:a:b"),
+        ("sif:a.sif", "sif:a.sif"),
         ("tarball:a.tar:b.tar", "tarball:a.tar:b.tar"),
     ] {
         let location = transports().parse(name).unwrap();
@@ -76,13 +80,14 @@ fn other_names_are_refused_with_a_hint() {
         ("ocid:a", "`oci:`"),
         (
             "no way:a",
-            "dir, docker, docker-archive, docker-daemon, oci, oci-archive, tarball",
+            "dir, docker, docker-archive, docker-daemon, oci, oci-archive, sif, tarball",
         ),
         ("docker-archive:", ""),
         ("docker-archive:a.tar:b@sha256:0", ""),
         ("docker-archive:a.tar:@x", ""),
         ("docker-archive:a.tar:@-1", ""),
         ("docker-daemon:a", "docker-daemon:a:latest"),
+        ("sif:", "`sif:FILE`"),
         ("tarball:", ""),
         ("tarball:a.tar:", ""),
         ("docker:a/b", ""),

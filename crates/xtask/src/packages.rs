@@ -3,11 +3,13 @@
 use crate::shell::{has, run};
 
 /// A package, and the program of it that shows that it is there.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("podman", "podman"),
     ("umoci", "umoci"),
+    ("squashfs-tools", "mksquashfs"),
+    ("uidmap", "newuidmap"),
     ("gnupg", "gpg"),
     ("openssl", "openssl"),
     ("apache2-utils", "htpasswd"),

@@ -28,6 +28,7 @@ mod registry;
 mod resume;
 mod samples;
 mod second_opinions;
+mod sif;
 mod storage;
 mod sync;
 mod sync_belongings;

@@ -33,10 +33,12 @@ struct Chosen {
 
 impl Places {
     pub(super) fn new(environment: &EnvSnapshot, user_id: u32) -> Self {
-        let user = environment
-            .config_home()
-            .filter(|_| user_id != 0)
-            .map(|home| home.join(FILE));
+        // COMPAT(podman): root has a file of the own only where the variable says so.
+        let folder = match user_id {
+            0 => environment.variable("XDG_CONFIG_HOME").map(PathBuf::from),
+            _ => environment.config_home(),
+        };
+        let user = folder.map(|folder| folder.join(FILE));
         Self {
             named: environment
                 .variable("CONTAINERS_STORAGE_CONF")
@@ -242,6 +244,22 @@ mod tests {
                 user_id,
             };
             places.load(&self.environment)
+        }
+    }
+
+    #[test]
+    fn root_has_a_file_of_the_own_only_when_a_variable_says_so() {
+        let home = ("HOME", "/u");
+        let config = ("XDG_CONFIG_HOME", "/c");
+        for (user_id, variables, expected) in [
+            (7, &[home][..], Some("/u/.config/containers/storage.conf")),
+            (7, &[home, config], Some("/c/containers/storage.conf")),
+            (0, &[home], None),
+            (0, &[home, config], Some("/c/containers/storage.conf")),
+        ] {
+            let environment = Setting::new(&[], variables).environment;
+            let places = Places::new(&environment, user_id);
+            assert_eq!(places.user.as_deref(), expected.map(Path::new));
         }
     }
 

@@ -1,7 +1,8 @@
 //! Docker schema 1 images that Podman has stored: their manifest names compressed layers, and no
 //! store has those.
 
-use dhow_model::{Admitted, Digest, RawManifest, manifest::Docker1Manifest};
+use dhow_model::manifest::Docker1Manifest;
+use dhow_model::{Admitted, Digest, RawManifest, convert};
 use dhow_transport::{Error, Kind, Result};
 use serde_json::Value;
 
@@ -12,14 +13,13 @@ pub(super) fn with_layers(raw: &RawManifest, held: &[Digest]) -> Result<RawManif
     let parsed = parsed.map_err(crate::manifest_error)?;
     let mut held = held.iter();
     let mut layers = Vec::new();
-    for (step, layer) in parsed.history.iter().zip(&parsed.layers) {
-        // A step that changes nothing has no layer in a store.
+    for step in &parsed.history {
+        // A step that changes nothing has no layer in a store; elsewhere they all have this one.
         let digest = if step.throwaway {
-            Some(layer)
+            convert::empty_layer().0.digest
         } else {
-            held.next()
+            *held.next().ok_or_else(|| uneven("fewer"))?
         };
-        let digest = digest.ok_or_else(|| uneven("fewer"))?;
         layers.push(serde_json::json!({ "blobSum": digest.to_string() }));
     }
     if held.next().is_some() {

@@ -4,7 +4,9 @@ use std::num::NonZeroU16;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dhow_model::{Descriptor, Digest, ImageManifest, ManifestKind, MediaType, RawManifest};
+use dhow_model::{
+    Descriptor, Digest, ImageManifest, ManifestKind, MediaType, RawManifest, convert,
+};
 use dhow_storage::{Found, ImageRecord, LayerRecord, Store};
 use dhow_transport::{Blob, ByteRange, Error, Kind, Location, Result, Source, SourceCaps};
 
@@ -169,6 +171,10 @@ impl Source for StorageSource {
             let stream = reading::open(self.store.clone(), layer.record.clone(), skip);
             let blob = Blob::from_stream(Some(layer.size - skip), stream);
             return Ok(blob.starting_at(skip));
+        }
+        let (empty, bytes) = convert::empty_layer();
+        if self.root.kind().is_docker1() && empty.digest == blob.digest {
+            return Ok(file_blob::in_memory(&bytes, range));
         }
         let (store, digest) = (self.store.clone(), blob.digest.to_string());
         let bytes = blocking(move || {
