@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::bufread::GzDecoder;
 
-use super::{FILE, Line, SEGMENT, Sum, sum};
+use super::line::{FILE, Line, SEGMENT, Sum, sum};
 
 /// Opens a file of a layer by its name in the archive.
 pub(crate) type OpenFile = Box<dyn FnMut(&[u8]) -> io::Result<File> + Send>;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::{FILE, Line, SEGMENT};
+use super::line::{FILE, Line, SEGMENT};
 
 /// A description that is being written.
 #[derive(Debug)]
