@@ -31,6 +31,7 @@ mod second_opinions;
 mod sync;
 mod sync_belongings;
 mod sync_choices;
+mod sync_referrers;
 mod tls;
 mod tools;
 mod walkthrough;
