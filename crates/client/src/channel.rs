@@ -77,6 +77,11 @@ impl Channel {
         }))
     }
 
+    /// Waits until nobody else changes a list of referrers of the host.
+    pub(crate) async fn listing_referrers(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.host.listing_referrers.lock().await
+    }
+
     /// Returns a channel that gives up early, for places beside which there are others.
     pub(crate) fn hasty(&self) -> Self {
         Self(Arc::new(Inner {

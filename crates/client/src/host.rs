@@ -59,6 +59,8 @@ pub(crate) struct Host {
     guard: Guard,
     pace: Pace,
     gates: Gates,
+    /// Held by who changes a list of referrers that is kept under a tag.
+    pub(crate) listing_referrers: tokio::sync::Mutex<()>,
 }
 
 struct Secure {
@@ -91,6 +93,7 @@ impl Host {
             guard,
             pace: Pace::default(),
             gates: Gates::default(),
+            listing_referrers: tokio::sync::Mutex::default(),
         }
     }
 

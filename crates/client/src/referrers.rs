@@ -2,10 +2,10 @@
 //! the API where a registry does not have it.
 
 use bytes::Bytes;
-use dhow_model::{Descriptor, Digest, RawManifest, Tag};
+use dhow_model::{Descriptor, Digest, MediaType, RawManifest, Tag};
 use http::{HeaderName, Method, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::answer::Answer;
@@ -74,13 +74,8 @@ impl RepositoryClient {
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, Error> {
-        let name = subject.to_string().replace(':', "-");
-        // SPEC: *Referrers Tag Schema*: cut to what a tag can hold.
-        let name: String = name.chars().take(128).collect();
-        let tag = Tag::parse(&name)
-            .map_err(|source| Error::protocol("a digest does not make a tag").caused_by(source))?;
         let answer = self
-            .manifest_request(Method::GET, &ManifestRef::Tag(tag))
+            .manifest_request(Method::GET, &ManifestRef::Tag(fallback_tag(subject)?))
             .await?;
         let mut found = match answer.status() {
             StatusCode::OK => self.read(answer, subject).await?,
@@ -91,6 +86,51 @@ impl RepositoryClient {
             found.retain(|one| one.artifact_type.as_deref() == Some(wanted));
         }
         Ok(found)
+    }
+
+    /// Lists a manifest that was stored, and of which the registry did not say that it has listed it
+    /// itself, under the tag that stands in for the API. Does nothing for one that refers to nothing.
+    ///
+    /// Nobody else in this process changes such a tag meanwhile; another process may, and then one of
+    /// the changes is lost: there is no way to write a tag only if it has not moved.
+    // SPEC: distribution-spec v1.1, *Pushing Manifests with Subject*: the client MUST do it.
+    pub async fn list_referrer(&self, manifest: &RawManifest) -> Result<(), Error> {
+        let Some((subject, entry)) = relation(manifest) else {
+            return Ok(());
+        };
+        let what = |error: Error| error.during(self.what_listing(&subject));
+        let tag = ManifestRef::Tag(fallback_tag(&subject)?);
+        let _nobody_else = self.channel.listing_referrers().await;
+        let answer = self.manifest_request(Method::GET, &tag).await?;
+        let mut index = match answer.status() {
+            StatusCode::NOT_FOUND => empty_index(),
+            StatusCode::OK => {
+                let body = answer.bytes(RawManifest::MAX_SIZE).await.map_err(what)?;
+                serde_json::from_slice(&body)
+                    .map_err(|source| what(no_index(&tag).caused_by(source)))?
+            }
+            _ => return Err(self.refusal(answer, self.what_listing(&subject)).await),
+        };
+        let Some(Value::Array(entries)) = index.get_mut("manifests") else {
+            return Err(what(no_index(&tag)));
+        };
+        let digest = Value::from(manifest.digest().to_string());
+        if entries
+            .iter()
+            .any(|entry| entry.get("digest") == Some(&digest))
+        {
+            return Ok(());
+        }
+        entries.push(entry);
+        let bytes = Bytes::from(index.to_string());
+        let index = RawManifest::new(bytes, Some(&MediaType::OCI_INDEX))
+            .map_err(|source| what(no_index(&tag).caused_by(source)))?;
+        self.put_manifest(&tag, &index).await.map(drop)
+    }
+
+    fn what_listing(&self, subject: &Digest) -> String {
+        let repository = &self.repository;
+        format!("what refers to `{subject}` cannot be listed in `{repository}`")
     }
 
     async fn read(&self, answer: Answer, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
@@ -108,6 +148,72 @@ impl RepositoryClient {
         )
     }
 }
+
+/// Returns the tag that stands in for the API.
+// SPEC: *Referrers Tag Schema*: cut to what a tag can hold.
+fn fallback_tag(subject: &Digest) -> Result<Tag, Error> {
+    let name = subject.to_string().replace(':', "-");
+    let name: String = name.chars().take(128).collect();
+    Tag::parse(&name)
+        .map_err(|source| Error::protocol("a digest does not make a tag").caused_by(source))
+}
+
+fn no_index(tag: &ManifestRef) -> Error {
+    Error::protocol(format!("under the tag `{tag}` is no index of referrers"))
+        .hint("remove that tag, or rename it: the registry has no referrers API, and needs it")
+}
+
+fn empty_index() -> Value {
+    json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX.as_str(),
+        "manifests": [],
+    })
+}
+
+/// Returns the subject of a manifest, and the entry for the list of what refers to it.
+// SPEC: *Listing Referrers*: type and annotations of the manifest; the config's type stands in.
+fn relation(manifest: &RawManifest) -> Option<(Digest, Value)> {
+    if !manifest
+        .bytes()
+        .windows(SUBJECT.len())
+        .any(|part| part == SUBJECT)
+    {
+        return None;
+    }
+    let document: Value = serde_json::from_slice(manifest.bytes()).ok()?;
+    let subject = document.get("subject")?.get("digest")?.as_str()?;
+    let subject = Digest::parse(subject).ok()?;
+    let text = |value: Option<&Value>| {
+        let text = value.and_then(Value::as_str);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let kind = text(document.get("artifactType")).or_else(|| {
+        text(
+            document
+                .get("config")
+                .and_then(|config| config.get("mediaType")),
+        )
+    });
+    let mut entry = json!({
+        "mediaType": manifest.media_type().as_str(),
+        "digest": manifest.digest().to_string(),
+        "size": manifest.bytes().len(),
+    });
+    if let Some(kind) = kind {
+        entry["artifactType"] = Value::from(kind);
+    }
+    if let Some(notes) = document
+        .get("annotations")
+        .filter(|notes| notes.is_object())
+    {
+        entry["annotations"] = notes.clone();
+    }
+    Some((subject, entry))
+}
+
+/// What the bytes of a manifest with a subject have in them.
+const SUBJECT: &[u8] = b"\"subject\"";
 
 fn parse(body: &Bytes) -> Result<Vec<Descriptor>, Error> {
     let list: Referrers = serde_json::from_slice(body)

@@ -6,6 +6,7 @@
 //! live in it. Requests and reports are plain structs.
 
 mod copy;
+mod created;
 mod delete;
 mod doctor;
 mod endpoint;
@@ -43,7 +44,7 @@ pub use manifest_digest::manifest_digest;
 pub use platform::host_platform;
 pub use retry::RetryOptions;
 pub use select::{
-    Rename, SelectError, SemverConstraint, Shard, TagFilter, TagRegex, YamlRegistry,
+    Rename, SelectError, SemverConstraint, Shard, Since, TagFilter, TagRegex, YamlRegistry,
     YamlRepository, YamlSource, YamlWants, digest_tag_subject,
 };
 pub use serve::{RequestLine, RequestLog, ServeRequest, Serving, TlsConfig, serve};

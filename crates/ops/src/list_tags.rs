@@ -1,10 +1,17 @@
 //! List tags: of a repository, or the names in a layout.
 
+use std::collections::HashSet;
+
+use dhow_copy::Select;
 use dhow_transport::{Catalog, Location};
-use futures_util::TryStreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{Error, ImageName, RetryOptions, Session, TagFilter};
+use crate::created::{Chosen, is_new, later};
+use crate::select::by_version;
+use crate::{Error, ImageName, RetryOptions, Session, Since, TagFilter};
 
 /// Whose tags to list.
 #[derive(Clone, Debug)]
@@ -42,8 +49,41 @@ pub async fn list_tags(session: &Session, request: &ListTagsRequest) -> Result<T
     };
     let tags = all(&*location, catalog, request.retry).await?;
     let repository = catalog.repository().map(ToString::to_string);
-    let tags = request.filter.apply(tags);
+    let tags = match request.filter.newer_than {
+        Some(since) => newer(session, request, tags, since).await,
+        None => request.filter.apply(tags),
+    };
     Ok(TagList { repository, tags })
+}
+
+/// Returns the tags of images that were made since then, in the order of the list.
+async fn newer(
+    session: &Session,
+    request: &ListTagsRequest,
+    mut tags: Vec<String>,
+    since: Since,
+) -> Vec<String> {
+    let since = since.moment(Timestamp::now());
+    tags.retain(|tag| request.filter.admits(tag));
+    let is_new = |tag: &str| -> BoxFuture<'_, bool> {
+        let mut image = request.image.clone();
+        image.name = format!("{}:{tag}", image.name);
+        Box::pin(async move {
+            let chosen = Chosen {
+                select: &Select::System,
+                platform: &session.platform,
+            };
+            match session.location(&image, "image") {
+                Ok(location) => is_new(&*location, chosen, since).await,
+                Err(_) => true,
+            }
+        })
+    };
+    let ranked = by_version(tags.clone());
+    let newest = request.filter.newest.unwrap_or(usize::MAX);
+    let new: HashSet<String> = later(ranked, is_new).take(newest).collect().await;
+    tags.retain(|tag| new.contains(tag));
+    tags
 }
 
 /// Reads a whole list of tags, or of the names that stand in their place.

@@ -5,13 +5,14 @@
 //!
 //! ```text
 //! connection (server) ─> request (service) ─> allowed? (auth) ─> endpoint (blobs, uploads, …)
-//!     ─> repositories (registry, publish) over content by digest (store)
+//!     ─> repositories (registry, publish) over names (catalog) and content by digest (store)
 //! ```
 
 mod answer;
 mod auth;
 mod blobs;
 mod body;
+mod catalog;
 mod config;
 mod error;
 mod facts;
@@ -29,7 +30,6 @@ mod sessions;
 mod store;
 mod tls;
 mod uploads;
-mod view;
 
 pub use auth::Htpasswd;
 pub use config::{AuthConfig, Config, StoreConfig, TlsConfig};

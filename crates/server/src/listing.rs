@@ -1,5 +1,7 @@
 //! Lists: tags, repositories and referrers (OCI distribution-spec v1.1, *Content Discovery*).
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,12 +24,12 @@ pub(crate) async fn tags(
     let page = Page::parse(uri)?;
     let registry = Arc::clone(registry);
     blocking(move || {
-        let view = registry.view()?;
+        let view = registry.catalog.view()?;
         let known = view
             .repositories
             .get(&repository)
             .ok_or_else(|| unknown_repository(&repository))?;
-        let (tags, next) = page.cut(known.tags.keys());
+        let (tags, next) = page.cut(&known.tags);
         let mut answer = json(&json!({"name": repository, "tags": tags}));
         page.link(&mut answer, &format!("/v2/{repository}/tags/list"), next);
         Ok(answer)
@@ -40,8 +42,8 @@ pub(crate) async fn catalog(registry: &Arc<Registry>, uri: &Uri) -> Result<Answe
     let page = Page::parse(uri)?;
     let registry = Arc::clone(registry);
     blocking(move || {
-        let view = registry.view()?;
-        let (repositories, next) = page.cut(view.repositories.keys());
+        let view = registry.catalog.view()?;
+        let (repositories, next) = page.cut(&view.repositories);
         let mut answer = json(&json!({"repositories": repositories}));
         page.link(&mut answer, "/v2/_catalog", next);
         Ok(answer)
@@ -108,10 +110,13 @@ impl Page {
     }
 
     /// Returns the part, and its last name if there are more behind it.
-    fn cut<'a>(&self, names: impl Iterator<Item = &'a String>) -> (Vec<&'a str>, Option<&'a str>) {
-        let mut names = names
-            .filter(|name| self.last.as_ref().is_none_or(|last| *name > last))
-            .map(String::as_str);
+    fn cut<'a, V>(&self, names: &'a BTreeMap<String, V>) -> (Vec<&'a str>, Option<&'a str>) {
+        let from = match &self.last {
+            Some(last) => Bound::Excluded(last.as_str()),
+            None => Bound::Unbounded,
+        };
+        let names = names.range::<str, _>((from, Bound::Unbounded));
+        let mut names = names.map(|(name, _)| name.as_str());
         let part: Vec<&str> = names.by_ref().take(self.count).collect();
         let next = part.last().copied().filter(|_| names.next().is_some());
         (part, next)

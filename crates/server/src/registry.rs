@@ -1,28 +1,33 @@
 //! Repositories over a store: what there is, and what may be read. Everything here blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dhow_model::{Descriptor, Digest, RawManifest, Tag};
 use http::StatusCode;
 
 use crate::answer::Refusal;
+use crate::catalog::{Catalog, RepositoryView, View};
 use crate::facts::{Facts, FactsCache};
-use crate::naming::Naming;
-use crate::store::{Stamp, Store, StoreError};
-use crate::view::{RepositoryView, View};
+use crate::store::{Store, StoreError};
 
 /// Repositories over a store.
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) naming: Naming,
+    pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) allow_sparse: bool,
     /// Held for writing while a blob is removed, so that no manifest appears meanwhile that
     /// needs it.
     pub(crate) publishing: RwLock<()>,
-    view: Mutex<Option<(Stamp, Arc<View>)>>,
     facts: FactsCache,
+}
+
+/// A store and what its content is called.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) catalog: Arc<dyn Catalog>,
 }
 
 /// How a manifest is asked for.
@@ -33,29 +38,14 @@ pub(crate) enum ManifestName {
 }
 
 impl Registry {
-    pub(crate) fn new(store: Arc<dyn Store>, naming: Naming, allow_sparse: bool) -> Self {
+    pub(crate) fn new(opened: Opened, allow_sparse: bool) -> Self {
         Self {
-            store,
-            naming,
+            store: opened.store,
+            catalog: opened.catalog,
             allow_sparse,
             publishing: RwLock::new(()),
-            view: Mutex::new(None),
             facts: FactsCache::default(),
         }
-    }
-
-    /// Returns the repositories, read anew when the index has changed.
-    pub(crate) fn view(&self) -> Result<Arc<View>, Refusal> {
-        let mut kept = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = self.store.index_stamp()?;
-        if let Some((old, view)) = &*kept
-            && *old == stamp
-        {
-            return Ok(Arc::clone(view));
-        }
-        let view = Arc::new(View::new(&self.store.read_index()?, &self.naming));
-        *kept = Some((stamp, Arc::clone(&view)));
-        Ok(view)
     }
 
     /// Returns a manifest of a repository, verified.
@@ -64,15 +54,16 @@ impl Registry {
         repository: &str,
         name: &ManifestName,
     ) -> Result<RawManifest, Refusal> {
-        let view = self.view()?;
+        let view = self.catalog.view()?;
         let known = view
             .repositories
             .get(repository)
             .ok_or_else(|| unknown_repository(repository))?;
         let entry = match name {
             ManifestName::Tag(tag) => known.tags.get(tag.as_str()).cloned(),
-            ManifestName::Digest(digest) => self.reachable(known, digest),
+            ManifestName::Digest(digest) => self.reachable(&view, known, digest),
         };
+        drop(view);
         let entry = entry.ok_or_else(|| unknown_manifest(repository, name))?;
         self.read(&entry)?
             .ok_or_else(|| unknown_manifest(repository, name))
@@ -117,11 +108,15 @@ impl Registry {
     /// lists.
     pub(crate) fn reachable(
         &self,
+        view: &View,
         repository: &RepositoryView,
         digest: &Digest,
     ) -> Option<Descriptor> {
         if let Some(entry) = repository.roots.get(digest) {
             return Some(entry.clone());
+        }
+        if let Some(relations) = &view.relations {
+            return relations.below(&repository.roots, digest, MAX_DEPTH);
         }
         self.walk(repository.roots.values().cloned(), |entry| {
             entry.digest == *digest
@@ -172,11 +167,17 @@ impl Registry {
         repository: &str,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Refusal> {
-        let view = self.view()?;
+        let view = self.catalog.view()?;
         let Some(known) = view.repositories.get(repository) else {
             // SPEC: distribution-spec v1.1, Listing Referrers: never 404.
             return Ok(Vec::new());
         };
+        if let Some(relations) = &view.relations {
+            let referrers = relations.referrers(subject);
+            let here = referrers
+                .filter(|referrer| self.reachable(&view, known, &referrer.digest).is_some());
+            return Ok(here.cloned().collect());
+        }
         let mut referrers = Vec::new();
         for entry in self
             .walk(known.roots.values().cloned(), |_| false)?
@@ -209,7 +210,7 @@ impl Registry {
     }
 
     fn is_used(&self, digest: &Digest) -> Result<bool, Refusal> {
-        let view = self.view()?;
+        let view = self.catalog.view()?;
         let mut seen = BTreeSet::new();
         for repository in view.repositories.values() {
             for (manifest, entry) in self.walk(repository.roots.values().cloned(), |_| false)? {

@@ -16,11 +16,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Gate;
+use crate::catalog::{LayoutCatalog, MemoryCatalog};
 use crate::naming::Naming;
-use crate::registry::Registry;
+use crate::registry::{Opened, Registry};
 use crate::service::Service;
 use crate::sessions::Sessions;
-use crate::store::{Disk, Memory, Store};
+use crate::store::{Disk, Memory};
 use crate::tls::Tls;
 use crate::{Config, Error, StoreConfig};
 
@@ -52,7 +53,7 @@ impl Server {
             Ok((Tls::new(&tls_config)?, open_store(&store_config)?))
         })
         .await;
-        let (tls, (store, naming)) = match opened {
+        let (tls, opened) = match opened {
             Ok(result) => result?,
             Err(error) => return Err(Error::System(error.to_string())),
         };
@@ -69,7 +70,7 @@ impl Server {
             None => (None, None),
         };
         let service = Service {
-            registry: Arc::new(Registry::new(store, naming, config.allow_sparse)),
+            registry: Arc::new(Registry::new(opened, config.allow_sparse)),
             sessions: Sessions::default(),
             gate,
             read_only: config.read_only,
@@ -141,13 +142,19 @@ impl Server {
     }
 }
 
-type Opened = (Arc<dyn Store>, Naming);
-
 fn open_store(config: &StoreConfig) -> Result<Opened, Error> {
-    let memory = |limit| -> Opened { (Arc::new(Memory::new(limit)), Naming::new("memory")) };
+    let memory = |limit| Opened {
+        store: Arc::new(Memory::new(limit)),
+        catalog: Arc::new(MemoryCatalog::new()),
+    };
     match config {
         StoreConfig::Directory(path) => {
-            Ok((Arc::new(Disk::open(path)?), Naming::for_directory(path)))
+            let disk = Disk::open(path)?;
+            let catalog = LayoutCatalog::new(disk.layout(), Naming::for_directory(path));
+            Ok(Opened {
+                store: Arc::new(disk),
+                catalog: Arc::new(catalog),
+            })
         }
         StoreConfig::Memory => Ok(memory(StoreConfig::MEMORY_LIMIT)),
         StoreConfig::MemoryLimited(limit) => Ok(memory(*limit)),

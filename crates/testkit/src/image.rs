@@ -76,6 +76,10 @@ pub struct ImageSpec {
     pub artifact_type: Option<String>,
     /// The labels in the config.
     pub labels: BTreeMap<String, String>,
+    /// When it was made, as the config says it.
+    pub created: Option<String>,
+    /// What it refers to.
+    pub subject: Option<Descriptor>,
 }
 
 impl ImageSpec {
@@ -93,6 +97,8 @@ impl ImageSpec {
             foreign_layer: false,
             artifact_type: None,
             labels: BTreeMap::from([("seed".to_owned(), seed.to_string())]),
+            created: Some("2024-05-06T07:08:09.123456789Z".to_owned()),
+            subject: None,
         }
     }
 
@@ -162,6 +168,20 @@ impl ImageSpec {
         self
     }
 
+    /// Sets when it was made; `None`: the config does not say it.
+    #[must_use]
+    pub fn created(mut self, date: Option<&str>) -> Self {
+        self.created = date.map(str::to_owned);
+        self
+    }
+
+    /// Makes it refer to a manifest.
+    #[must_use]
+    pub fn subject(mut self, subject: &RawManifest) -> Self {
+        self.subject = Some(subject.descriptor());
+        self
+    }
+
     /// Makes the image.
     pub fn build(&self) -> SampleImage {
         let mut blobs = Vec::new();
@@ -188,6 +208,9 @@ impl ImageSpec {
         }
         document["config"] = json!(config);
         document["layers"] = json!(layers);
+        if let Some(subject) = &self.subject {
+            document["subject"] = json!(subject);
+        }
         blobs.insert(0, (config, bytes));
         SampleImage {
             root: manifest(&document, self.kind),
@@ -251,10 +274,10 @@ impl ImageSpec {
             let media_type = MediaType::new("application/vnd.example.config.v1+json");
             return (Descriptor::of(media_type, &bytes), Bytes::from(bytes));
         }
-        let mut document = json!({
-            "created": "2024-05-06T07:08:09.123456789Z",
-            "author": "dhow testkit",
-        });
+        let mut document = match &self.created {
+            Some(created) => json!({ "created": created, "author": "dhow testkit" }),
+            None => json!({ "author": "dhow testkit" }),
+        };
         if let (Value::Object(document), Ok(Value::Object(platform))) =
             (&mut document, serde_json::to_value(&self.platform))
         {

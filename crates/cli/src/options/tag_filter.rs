@@ -1,7 +1,7 @@
 //! Which tags of a repository: the same flags for `list-tags` and `sync`.
 
 use clap::Args;
-use dhow_ops::{SelectError, SemverConstraint, TagFilter, TagRegex};
+use dhow_ops::{SelectError, SemverConstraint, Since, TagFilter, TagRegex};
 
 use crate::failure::Failure;
 
@@ -20,6 +20,9 @@ pub(crate) struct TagFilterArgs {
     /// Only the N newest of these tags, by version
     #[arg(long, value_name = "N")]
     newest: Option<usize>,
+    /// Only tags of images that were made since then: a date, a time, or how long ago, such as 72h or 30d
+    #[arg(long, value_name = "DATE|DURATION")]
+    newer_than: Option<String>,
 }
 
 impl TagFilterArgs {
@@ -29,6 +32,7 @@ impl TagFilterArgs {
             move |text: &String| TagRegex::parse(text).map_err(|error| refuse(flag, &error))
         };
         let semver = self.tags_semver.as_deref().map(SemverConstraint::parse);
+        let newer_than = self.newer_than.as_deref().map(Since::parse);
         Ok(TagFilter {
             regex: self
                 .tags_regex
@@ -44,6 +48,9 @@ impl TagFilterArgs {
                 .map(regex("exclude"))
                 .collect::<Result<_, _>>()?,
             newest: self.newest,
+            newer_than: newer_than
+                .transpose()
+                .map_err(|error| refuse("newer-than", &error))?,
         })
     }
 }

@@ -33,6 +33,7 @@ mod storage;
 mod sync;
 mod sync_belongings;
 mod sync_choices;
+mod sync_referrers;
 mod tls;
 mod tools;
 mod walkthrough;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use dhow_testkit::image::{ImageSpec, write_layout};
+use dhow_testkit::image::{ImageSpec, IndexSpec, write_layout};
 
 use crate::authority::{Authority, Flavour};
 use crate::dhow::{Desk, outcome};
 use crate::proxies::Proxy;
 use crate::registry::{Registry, Wanted};
+use crate::samples;
 use crate::sync::{OPEN, layout};
 
 /// Returns the tags of a repository.
@@ -124,4 +125,92 @@ fn signatures_come_along_with_the_newest_images_and_with_no_others() {
         let expected: BTreeSet<_> = expected.iter().map(|place| names[*place].clone()).collect();
         assert_eq!(tags(&desk, &format!("{into}/app")), expected, "{flags:?}");
     }
+}
+
+#[test]
+fn images_are_chosen_by_their_age_and_those_without_a_date_are_kept() {
+    let desk = Desk::new();
+    let spec = |seed, date| ImageSpec::oci(seed).layers(1).created(date);
+    let many = IndexSpec::new(spec(5, Some("2023-07-01T00:00:00Z")), &samples::PLATFORMS);
+    let images = [
+        ("app:1.0", spec(1, Some("2022-01-01T00:00:00Z")).build()),
+        ("app:2.0", spec(2, Some("2023-01-01T00:00:00Z")).build()),
+        ("app:3.0", spec(3, Some("2024-01-01T00:00:00Z")).build()),
+        ("app:9.0", spec(4, Some("2021-01-01T00:00:00Z")).build()),
+        ("app:multi", many.build()),
+        ("app:undated", spec(6, None).build()),
+        ("app:zero", spec(7, Some("1970-01-01T00:00:01Z")).build()),
+    ];
+    let pairs: Vec<_> = images.iter().map(|(name, image)| (*name, image)).collect();
+    write_layout(&desk.path("source"), &pairs);
+    let from = Registry::dhow(&desk, "source", Wanted::default());
+    let to = Registry::dhow(&desk, "target", Wanted::default());
+    let app = format!("{}/app", from.address);
+    for (number, (flags, expected)) in [
+        ("--newer-than=2023-01-01", "2.0 3.0 multi undated zero"),
+        (
+            "--newer-than=2023-01-01T01:00:00Z",
+            "3.0 multi undated zero",
+        ),
+        ("--newer-than=1h", "undated zero"),
+        ("--newer-than=2000w", "1.0 2.0 3.0 9.0 multi undated zero"),
+        // The newest by version, of those that are new enough.
+        ("--newer-than=2022-06-01 --newest=1", "3.0"),
+        ("--newer-than=2022-06-01 --exclude=^[z3u]", "2.0 multi"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let flags: Vec<_> = flags.split(' ').collect();
+        let expected: Vec<_> = expected.split(' ').collect();
+        let into = format!("{}/m{number}", to.address);
+        let sync = [
+            "sync", "--src", "docker", "--dest", "docker", OPEN[0], OPEN[1],
+        ];
+        desk.dhow(&[&sync[..], &flags, &[&app, &into]].concat())
+            .ok();
+        let found = tags(&desk, &format!("{into}/app"));
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected, "{flags:?}");
+        let list = ["list-tags", "--tls-verify=false", "--output=table"];
+        let name = format!("docker://{app}");
+        let listed = desk.dhow(&[&list[..], &flags, &[&name]].concat()).ok();
+        assert_eq!(
+            listed.split_whitespace().collect::<Vec<_>>(),
+            expected,
+            "{flags:?}"
+        );
+    }
+    let list = format!(
+        "{}:\n  tls-verify: false\n  newer-than: 2023-06-01\n  images: {{app: []}}\n",
+        from.address
+    );
+    std::fs::write(desk.path("list.yaml"), list).unwrap();
+    let into = format!("{}/yaml", to.address);
+    let sync = [
+        "sync",
+        "--src",
+        "yaml",
+        "--dest",
+        "docker",
+        OPEN[1],
+        "list.yaml",
+        &into,
+    ];
+    let told = desk.dhow(&sync);
+    assert!(told.stderr.contains("app:undated"), "{told:?}");
+    told.ok();
+    let found = tags(&desk, &format!("{into}/app"));
+    assert_eq!(
+        found,
+        ["3.0", "multi", "undated", "zero"]
+            .map(str::to_owned)
+            .into()
+    );
+    let wrong = [
+        "list-tags",
+        "--newer-than=yesterday",
+        "docker://localhost:1/a",
+    ];
+    let stderr = desk.dhow(&wrong).fails(64);
+    assert!(stderr.contains("how long ago: `72h`"), "{stderr}");
 }

@@ -5,6 +5,7 @@ mod error;
 mod rename;
 mod semver;
 mod shard;
+mod since;
 mod tags;
 mod yaml;
 
@@ -12,5 +13,7 @@ pub use error::SelectError;
 pub use rename::Rename;
 pub use semver::SemverConstraint;
 pub use shard::Shard;
+pub use since::Since;
 pub use tags::{TagFilter, TagRegex, digest_tag_subject};
+pub(crate) use tags::{by_version, first};
 pub use yaml::{YamlRegistry, YamlRepository, YamlSource, YamlWants};

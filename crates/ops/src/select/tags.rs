@@ -6,8 +6,8 @@ use std::fmt;
 use dhow_model::Digest;
 use regex::{Regex, RegexBuilder};
 
-use super::SelectError;
 use super::semver::{SemverConstraint, Version};
+use super::{SelectError, Since};
 
 /// The largest compiled expression, in bytes.
 const MAX_PROGRAM: usize = 1 << 20;
@@ -63,32 +63,32 @@ pub struct TagFilter {
     /// Only so many of them, the newest by version; tags that are no versions count as older, and those
     /// made of digests are none of them: they belong to images, and are no versions of one.
     pub newest: Option<usize>,
+    /// Only those of images that were made since then. The name does not tell: who has the image asks.
+    pub newer_than: Option<Since>,
 }
 
 impl TagFilter {
-    /// Returns whether a tag is let through by all but the number of the newest.
+    /// Returns whether a tag is let through by all but number and date.
     pub fn admits(&self, tag: &str) -> bool {
         self.regex.as_ref().is_none_or(|regex| regex.is_match(tag))
             && self.semver.as_ref().is_none_or(|range| range.admits(tag))
             && !self.exclude.iter().any(|regex| regex.is_match(tag))
-            && (self.newest.is_none() || digest_tag_subject(tag).is_none())
+            && (!self.is_for_versions() || digest_tag_subject(tag).is_none())
     }
 
-    /// Returns the tags that are let through, in their order.
+    /// Returns whether it chooses among the versions of an image, to which tags made of digests do not
+    /// belong.
+    pub(crate) const fn is_for_versions(&self) -> bool {
+        self.newest.is_some() || self.newer_than.is_some()
+    }
+
+    /// Returns the tags that are let through by all but the date, in their order.
     pub fn apply(&self, mut tags: Vec<String>) -> Vec<String> {
         tags.retain(|tag| self.admits(tag));
-        let Some(newest) = self.newest.filter(|newest| *newest < tags.len()) else {
-            return tags;
-        };
-        let mut ranked: Vec<usize> = (0..tags.len()).collect();
-        ranked.sort_by(|one, other| age(&tags[*one], &tags[*other]));
-        let mut keeps = vec![false; tags.len()];
-        for place in &ranked[..newest] {
-            keeps[*place] = true;
+        match self.newest {
+            Some(newest) => first(tags, newest),
+            None => tags,
         }
-        let mut places = keeps.into_iter();
-        tags.retain(|_| places.next().unwrap_or_default());
-        tags
     }
 
     /// Returns whether every tag is let through.
@@ -96,8 +96,37 @@ impl TagFilter {
         self.regex.is_none()
             && self.semver.is_none()
             && self.exclude.is_empty()
-            && self.newest.is_none()
+            && !self.is_for_versions()
     }
+}
+
+/// Returns the newest of the tags by version, in their order.
+pub(crate) fn first(mut tags: Vec<String>, newest: usize) -> Vec<String> {
+    if newest >= tags.len() {
+        return tags;
+    }
+    let mut keeps = vec![false; tags.len()];
+    for place in &ranked(&tags)[..newest] {
+        keeps[*place] = true;
+    }
+    let mut places = keeps.into_iter();
+    tags.retain(|_| places.next().unwrap_or_default());
+    tags
+}
+
+/// Returns the tags by version, the newest first.
+pub(crate) fn by_version(mut tags: Vec<String>) -> Vec<String> {
+    let order = ranked(&tags);
+    let taken = order.into_iter();
+    taken
+        .map(|place| std::mem::take(&mut tags[place]))
+        .collect()
+}
+
+fn ranked(tags: &[String]) -> Vec<usize> {
+    let mut ranked: Vec<usize> = (0..tags.len()).collect();
+    ranked.sort_by(|one, other| age(&tags[*one], &tags[*other]));
+    ranked
 }
 
 /// Orders tags: the newest first.

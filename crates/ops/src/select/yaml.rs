@@ -1,5 +1,5 @@
 //! Lists of images in YAML, as `skopeo sync --src yaml` reads them (skopeo-sync(1), *YAML file
-//! content*), with two keys of our own: `exclude` and `newest`.
+//! content*), with keys of our own: `exclude`, `newest` and `newer-than`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use dhow_model::{Digest, Tag};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::{SelectError, SemverConstraint, TagFilter, TagRegex};
+use super::{SelectError, SemverConstraint, Since, TagFilter, TagRegex};
 
 /// The largest file that is read, in bytes.
 const MAX_SIZE: usize = 4 * 1024 * 1024;
@@ -135,6 +135,7 @@ struct RegistryText {
     cert_dir: Option<PathBuf>,
     exclude: Vec<String>,
     newest: Option<usize>,
+    newer_than: Option<String>,
     unknown: Vec<String>,
 }
 
@@ -174,6 +175,7 @@ impl<'de> Deserialize<'de> for RegistryText {
                             text.exclude = map.next_value::<Option<_>>()?.unwrap_or_default();
                         }
                         "newest" => text.newest = map.next_value()?,
+                        "newer-than" => text.newer_than = map.next_value()?,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                             text.unknown.push(key);
@@ -197,20 +199,9 @@ impl RegistryText {
             );
         }
         let mut problems = Vec::new();
-        let mut exclude = Vec::new();
-        for text in &self.exclude {
-            match TagRegex::parse(text) {
-                Ok(regex) => exclude.push(regex),
-                Err(error) => problems.push(problem("exclude", text, &error)),
-            }
-        }
+        let base = self.base(&mut problems);
         // What is to be left out is not known, and must not be copied by mistake.
         let complete = problems.is_empty();
-        let base = TagFilter {
-            exclude,
-            newest: self.newest,
-            ..TagFilter::default()
-        };
         let mut repositories = Vec::new();
         if complete {
             for (path, tags) in self.images.0 {
@@ -248,6 +239,28 @@ impl RegistryText {
             tls_verify: self.tls_verify,
             cert_dir: self.cert_dir,
             problems,
+        }
+    }
+
+    /// Returns what applies to all repositories.
+    fn base(&self, problems: &mut Vec<String>) -> TagFilter {
+        let mut exclude = Vec::new();
+        for text in &self.exclude {
+            match TagRegex::parse(text) {
+                Ok(regex) => exclude.push(regex),
+                Err(error) => problems.push(problem("exclude", text, &error)),
+            }
+        }
+        let newer_than = self.newer_than.as_deref().map(Since::parse);
+        let newer_than = newer_than.transpose().unwrap_or_else(|error| {
+            problems.push(format!("newer-than: {error}"));
+            None
+        });
+        TagFilter {
+            exclude,
+            newest: self.newest,
+            newer_than,
+            ..TagFilter::default()
         }
     }
 }
@@ -371,9 +384,17 @@ quay.io:
         };
         assert!(!filter.admits("rc1") && filter.newest == Some(3));
         assert!(matches!(&listed.wants, YamlWants::Listed(tags) if tags == &["rc1"]));
-        let broken = YamlSource::parse("r.io: {exclude: ['('], images: {a: []}}").unwrap();
-        assert!(broken.registries[0].repositories.is_empty());
-        assert_eq!(broken.registries[0].problems.len(), 1);
+        let dated = YamlSource::parse("r.io: {newer-than: 72h, images: {a: []}}").unwrap();
+        let YamlWants::Filter(filter) = &dated.registries[0].repositories[0].wants else {
+            panic!("{dated:?}");
+        };
+        assert_eq!(filter.newer_than, Since::parse("72h").ok());
+        for text in ["exclude: ['(']", "newer-than: long ago"] {
+            let text = format!("r.io: {{{text}, images: {{a: []}}}}");
+            let broken = YamlSource::parse(&text).unwrap();
+            assert!(broken.registries[0].repositories.is_empty());
+            assert_eq!(broken.registries[0].problems.len(), 1);
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use dhow_copy::Standing;
 use dhow_model::Digest;
 use dhow_transport::Kind;
+use futures_util::FutureExt as _;
+use futures_util::stream::{self, StreamExt as _};
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::delete::Expected;
@@ -20,7 +23,8 @@ use super::records::Records;
 use super::request::{SyncSource, SyncTarget};
 use super::run::Run;
 use crate::Error;
-use crate::select::{TagFilter, digest_tag_subject};
+use crate::created::later;
+use crate::select::{TagFilter, by_version, digest_tag_subject, first};
 
 /// Drives a run.
 pub(super) struct Driver {
@@ -162,14 +166,15 @@ impl Driver {
             Some(Err(error)) => return self.unlisted(origin, &repository, error).await,
             None => return Ok(0),
         };
-        let (mut images, mut held) = (0, Vec::new());
-        let counts = filters.iter().any(|filter| filter.newest.is_some());
+        let (mut images, mut is_empty, mut held) = (0, true, Vec::new());
+        let versions = filters.iter().any(TagFilter::is_for_versions);
         let all = filters.iter().all(TagFilter::is_everything);
         while let Some(tag) = listing.next().await {
             let tag = match tag {
                 Ok(tag) => tag,
                 Err(error) => return self.unlisted(origin, &repository, error).await,
             };
+            is_empty = false;
             let one = image(&tag);
             if let Some(expected) = &mut self.expected {
                 expected.name(&repository, &self.run.mapping.image(&one.name));
@@ -179,24 +184,49 @@ impl Driver {
                 self.wait_for_subject(subject, one, names);
             } else if !filters.iter().all(|filter| filter.admits(&tag)) {
                 // It is not meant.
-            } else if counts {
+            } else if versions {
                 held.push(tag);
             } else {
                 images += u64::from(self.start(one, names).await?);
             }
         }
-        let newest = filters.iter().fold(held, |tags, filter| filter.apply(tags));
-        for tag in newest {
-            images += u64::from(self.start(image(&tag), names).await?);
-        }
+        images += self.start_newest(held, filters, names, image).await?;
         if images == 0 && self.expected.is_none() {
             tracing::warn!(repository = origin, "no refs to sync found");
         }
-        if let (Some(expected), 0) = (&mut self.expected, images)
-            && self.run.options.shard.is_none()
-        {
+        if let Some(expected) = self.expected.as_mut().filter(|_| is_empty) {
             // An empty list is more often a mistake than a wish.
             expected.doubt(&repository);
+        }
+        Ok(images)
+    }
+
+    /// Starts the images of these tags that number and date let through.
+    async fn start_newest(
+        &mut self,
+        mut held: Vec<String>,
+        filters: &[TagFilter],
+        names: &Names,
+        image: &(dyn Fn(&str) -> Image + Sync),
+    ) -> Result<u64, Error> {
+        let newest = filters.iter().filter_map(|filter| filter.newest).min();
+        let newest = newest.unwrap_or(usize::MAX);
+        let now = Timestamp::now();
+        let moments = filters.iter().filter_map(|filter| filter.newer_than);
+        let mut chosen = match moments.map(|since| since.moment(now)).max() {
+            None => stream::iter(first(held, newest)).boxed(),
+            Some(since) => {
+                let run = Arc::clone(&self.run);
+                if let Some(shard) = run.options.shard.filter(|_| newest == usize::MAX) {
+                    held.retain(|tag| shard.takes(&image(tag).repository, tag));
+                }
+                let is_new = move |tag: &str| Arc::clone(&run).is_new(image(tag), since).boxed();
+                later(by_version(held), is_new).take(newest).boxed()
+            }
+        };
+        let mut images = 0;
+        while let Some(tag) = chosen.next().await {
+            images += u64::from(self.start(image(&tag), names).await?);
         }
         Ok(images)
     }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use dhow_copy::{Job, Options, PlanSummary, Report, Standing};
 use dhow_transport::{Kind, Location, Retry};
 use dhow_transports::Transports;
+use jiff::Timestamp;
 
 use super::destination::{hash, on_disk};
 use super::origins::Image;
 use super::outcome::{SyncFailure, SyncOutcome, SyncVerdict};
 use super::run::Run;
 use crate::Error;
+use crate::created::{Chosen, is_new};
 
 /// An outcome, with the error as it was.
 #[derive(Debug)]
@@ -56,6 +58,19 @@ impl Run {
             attempt += 1;
             tracing::warn!(image = image.source, %error, ?wait, "the image is tried again");
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Returns whether an image was made at this moment or later.
+    pub(super) async fn is_new(self: Arc<Self>, image: Image, since: Timestamp) -> bool {
+        let chosen = Chosen {
+            select: &self.options.select,
+            platform: &self.session.platform,
+        };
+        match parse(&image.side, &image.source, "source") {
+            Ok(location) => is_new(&*location, chosen, since).await,
+            // Whoever copies it says why that is not possible.
+            Err(_) => true,
         }
     }
 

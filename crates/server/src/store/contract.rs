@@ -5,10 +5,9 @@ use std::fs::File;
 use std::io;
 
 use bytes::Bytes;
-use dhow_layout::LayoutIndex;
 use dhow_model::Digest;
 
-/// Content by digest, and one index.
+/// Content by digest.
 pub(crate) trait Store: Send + Sync + Debug {
     /// Returns the size of a blob that is there.
     fn blob_size(&self, digest: &Digest) -> Option<u64>;
@@ -22,12 +21,6 @@ pub(crate) trait Store: Send + Sync + Debug {
     fn upload(&self) -> Result<Box<dyn Upload>, StoreError>;
     /// Removes a blob.
     fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError>;
-    /// Returns what changes whenever the index does.
-    fn index_stamp(&self) -> Result<Stamp, StoreError>;
-    /// Reads the index.
-    fn read_index(&self) -> Result<LayoutIndex, StoreError>;
-    /// Changes the index while nobody else does.
-    fn update_index(&self, change: &mut dyn FnMut(&mut LayoutIndex)) -> Result<(), StoreError>;
 }
 
 /// A blob on its way in. Dropping it removes what was written.
@@ -46,10 +39,6 @@ pub(crate) enum Content {
     File { file: File, size: u64 },
     Bytes(Bytes),
 }
-
-/// Two equal stamps mean that the index did not change in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp(pub(crate) [i128; 4]);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {

@@ -1,14 +1,13 @@
 //! The store in an OCI layout directory.
 
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use dhow_layout::{BlobWriter, Layout, LayoutIndex};
+use dhow_layout::{BlobWriter, Layout};
 use dhow_model::{Algorithm, Digest};
 
-use super::{Content, Stamp, Store, StoreError, Upload};
+use super::{Content, Store, StoreError, Upload};
 use crate::Error;
 
 /// A layout directory. It is made with the first write.
@@ -41,6 +40,11 @@ impl Disk {
             Err(error) => return Err(Error::Store(error)),
         }
         Ok(Self { layout })
+    }
+
+    /// Returns the directory.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout.clone()
     }
 }
 
@@ -80,30 +84,6 @@ impl Store for Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
-    }
-
-    fn index_stamp(&self) -> Result<Stamp, StoreError> {
-        match std::fs::metadata(self.layout.path().join("index.json")) {
-            Ok(metadata) => Ok(Stamp([
-                i128::from(metadata.ino()),
-                i128::from(metadata.mtime()),
-                i128::from(metadata.mtime_nsec()),
-                i128::from(metadata.size()),
-            ])),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stamp([-1; 4])),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn read_index(&self) -> Result<LayoutIndex, StoreError> {
-        Ok(absent_as_none(self.layout.read_index())?.unwrap_or_else(LayoutIndex::empty))
-    }
-
-    fn update_index(&self, change: &mut dyn FnMut(&mut LayoutIndex)) -> Result<(), StoreError> {
-        Ok(self.layout.update_index(|index| {
-            change(index);
-            Ok(())
-        })?)
     }
 }
 
@@ -170,7 +150,10 @@ fn copy(layout: &Layout, from: &BlobWriter, digest: &Digest) -> Result<BlobWrite
     }
 }
 
-fn absent_as_none<T>(result: Result<T, dhow_layout::Error>) -> Result<Option<T>, StoreError> {
+/// Takes what is not there for nothing.
+pub(crate) fn absent_as_none<T>(
+    result: Result<T, dhow_layout::Error>,
+) -> Result<Option<T>, StoreError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(dhow_layout::Error::Io { source, .. })

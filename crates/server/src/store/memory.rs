@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use dhow_layout::LayoutIndex;
 use dhow_model::Digest;
 
-use super::{Content, Stamp, Store, StoreError, Upload};
+use super::{Content, Store, StoreError, Upload};
 
 /// Content in memory, at most so many bytes.
 #[derive(Debug)]
@@ -18,8 +17,6 @@ pub(crate) struct Memory {
 #[derive(Debug)]
 struct Inner {
     blobs: HashMap<Digest, Bytes>,
-    index: LayoutIndex,
-    changes: i128,
     free: u64,
 }
 
@@ -28,8 +25,6 @@ impl Memory {
         Self {
             inner: Arc::new(Mutex::new(Inner {
                 blobs: HashMap::new(),
-                index: LayoutIndex::empty(),
-                changes: 0,
                 free: limit,
             })),
         }
@@ -74,21 +69,6 @@ impl Store for Memory {
         if let Some(data) = inner.blobs.remove(digest) {
             inner.free += data.len() as u64;
         }
-        Ok(())
-    }
-
-    fn index_stamp(&self) -> Result<Stamp, StoreError> {
-        Ok(Stamp([self.lock().changes, 0, 0, 0]))
-    }
-
-    fn read_index(&self) -> Result<LayoutIndex, StoreError> {
-        Ok(self.lock().index.clone())
-    }
-
-    fn update_index(&self, change: &mut dyn FnMut(&mut LayoutIndex)) -> Result<(), StoreError> {
-        let mut inner = self.lock();
-        inner.changes += 1;
-        change(&mut inner.index);
         Ok(())
     }
 }

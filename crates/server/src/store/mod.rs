@@ -1,4 +1,4 @@
-//! What the registry stands on: content by digest, and one index that names it.
+//! What the registry stands on: content by digest.
 //!
 //! Everything here blocks and is called on blocking threads.
 
@@ -6,6 +6,6 @@ mod contract;
 mod disk;
 mod memory;
 
-pub(crate) use contract::{Content, Stamp, Store, StoreError, Upload};
-pub(crate) use disk::Disk;
+pub(crate) use contract::{Content, Store, StoreError, Upload};
+pub(crate) use disk::{Disk, absent_as_none};
 pub(crate) use memory::Memory;

@@ -6,5 +6,6 @@ mod access;
 mod content;
 mod discovery;
 mod layout;
+mod stores;
 mod uploads;
 mod world;

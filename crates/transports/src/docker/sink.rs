@@ -73,6 +73,15 @@ impl DockerSink {
     pub(super) fn repository(&self) -> &Repository {
         self.location.repository()
     }
+
+    /// Stores a manifest, and lists it for what it refers to where the registry does not.
+    async fn store(&self, reference: &ManifestRef, manifest: &RawManifest) -> Result<()> {
+        let stored = self.client.put_manifest(reference, manifest).await;
+        if stored.map_err(convert)?.subject.is_some() {
+            return Ok(());
+        }
+        self.client.list_referrer(manifest).await.map_err(convert)
+    }
 }
 
 #[async_trait]
@@ -183,8 +192,7 @@ impl Sink for DockerSink {
 
     async fn put_manifest(&self, manifest: &RawManifest) -> Result<()> {
         let reference = ManifestRef::Digest(manifest.digest());
-        let stored = self.client.put_manifest(&reference, manifest).await;
-        stored.map(drop).map_err(convert)
+        self.store(&reference, manifest).await
     }
 
     async fn commit(&self, root: &RawManifest) -> Result<()> {
@@ -204,7 +212,6 @@ impl Sink for DockerSink {
             )
             .hint("name a tag as the destination, or nothing behind the repository"));
         }
-        let stored = self.client.put_manifest(&reference, root).await;
-        stored.map(drop).map_err(convert)
+        self.store(&reference, root).await
     }
 }
