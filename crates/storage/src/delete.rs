@@ -20,6 +20,9 @@ impl Store {
     /// # Errors
     /// When nothing is called so, or a container or a mount uses the image.
     pub fn delete(&self, name: &ImageName) -> Result<()> {
+        if !self.home.images_folder().exists() {
+            return Err(self.not_here(name));
+        }
         let _store = self.lock()?;
         let layers_lock = Lock::exclusive(&self.home.layers_lock())?;
         let images_lock = Lock::exclusive(&self.home.images_lock())?;

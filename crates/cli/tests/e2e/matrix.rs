@@ -288,8 +288,10 @@ fn every_place_gives_to_every_other_with_every_kind_of_image_heavy() {
                 clear(&bench.desk, "target");
                 if let Some(theirs) = bench.by_skopeo(&source, *to, many) {
                     assert_eq!(arrived.layers, theirs.layers, "{what}");
-                    // What skopeo remembers of a registry may lead it to zstd, and that to OCI.
-                    if kind.name != "zstd" {
+                    // What skopeo remembers of a registry may lead it to zstd, and that to OCI. It
+                    // keeps schema 1 in a storage, and dhow makes Docker schema 2 of it.
+                    let stored = kind.name == "schema-1" && *to == Place::Storage;
+                    if kind.name != "zstd" && !stored {
                         assert_eq!(arrived.configs, theirs.configs, "{what}");
                     }
                     compared += 1;

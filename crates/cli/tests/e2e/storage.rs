@@ -362,3 +362,53 @@ fn a_sync_fills_a_store_and_empties_one_into_a_layout() {
     let tags = desk.dhow(&["list-tags", "oci:./out"]).json();
     assert_eq!(tags["Tags"], serde_json::json!(["app:1", "app:2"]));
 }
+
+#[test]
+fn images_of_an_additional_store_are_read_and_their_layers_used() {
+    if !can_be_tested() {
+        return;
+    }
+    let desk = Desk::new();
+    allow_all(&desk);
+    let lower: Vec<Item<'_>> = vec![file("lower", "1")];
+    write_image(&desk.path("lay"), "one", &[lower.clone()]);
+    write_image(&desk.path("lay"), "two", &[lower, vec![file("upper", "1")]]);
+    let (own, other) = (
+        Store::new(&desk, "overlay", "own"),
+        Store::new(&desk, "overlay", "other"),
+    );
+    copy_in(&desk, "one", &other, "x:1").ok();
+    let settings = desk.path("storage.conf");
+    let text = format!(
+        "[storage]\ndriver = \"overlay\"\ngraphroot = {:?}\nrunroot = {:?}\n\
+         [storage.options]\nadditionalimagestores = [{:?}]\n",
+        own.path(""),
+        desk.path("own-run"),
+        other.path(""),
+    );
+    fs::write(&settings, text).unwrap();
+    let with = |mut command: std::process::Command, arguments: &[&str]| {
+        command.env("CONTAINERS_STORAGE_CONF", &settings);
+        outcome(command.args(arguments))
+    };
+    let dhow = |arguments: &[&str]| with(desk.command(), arguments);
+    let podman = |arguments: &[&str]| with(desk.dressed("podman"), arguments);
+    let summary = dhow(&["inspect", "containers-storage:x:1"]).json();
+    assert_eq!(summary["Name"], "docker.io/library/x");
+    let refused = dhow(&["delete", "containers-storage:x:1"]);
+    assert_eq!(refused.code, Some(10), "{refused:?}");
+
+    dhow(&["copy", "-q", "oci:./lay:two", "containers-storage:y:1"]).ok();
+    let at = podman(&["image", "mount", "y:1"]).ok();
+    let at = Path::new(at.trim());
+    assert!(at.join("lower").exists() && at.join("upper").exists());
+    podman(&["image", "unmount", "y:1"]).ok();
+    let layers = fs::read_to_string(own.path("overlay-layers/layers.json")).unwrap();
+    let layers: Value = serde_json::from_str(&layers).unwrap();
+    assert_eq!(
+        layers.as_array().unwrap().len(),
+        1,
+        "the lower one is elsewhere"
+    );
+    dhow(&["copy", "-q", "containers-storage:y:1", "dir:./out"]).ok();
+}
