@@ -12,7 +12,7 @@ use crate::sync::{OPEN, layout};
 use crate::{samples, tools};
 
 /// Returns the digest of each manifest in folders below a path.
-fn folders(root: &Path) -> BTreeMap<String, Digest> {
+pub(crate) fn folders(root: &Path) -> BTreeMap<String, Digest> {
     fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Digest>) {
         for entry in std::fs::read_dir(folder)
             .into_iter()
