@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dhow_config::{EnvSnapshot, StorageSettings};
 use dhow_model::{Digest, Reference, Repository};
-use dhow_storage::{Found, ImageName, Options, Store};
+use dhow_storage::{Found, ImageName, ImageRecord, Options, Store};
 use dhow_transport::{
     Catalog, Deletion, Error, Kind, Location, ParseError, PolicyScopes, Result, Sink, Source,
     Transport,
@@ -256,7 +256,7 @@ impl StorageLocation {
         };
         let images = self.store()?.images().map_err(store_error)?;
         let prefix = format!("{}:", reference.repository);
-        let names = images.iter().flat_map(|image| image.names());
+        let names = images.iter().flat_map(ImageRecord::names);
         let tags = names.filter_map(|name| name.strip_prefix(&prefix));
         let mut tags: Vec<String> = tags.map(str::to_owned).collect();
         tags.sort();

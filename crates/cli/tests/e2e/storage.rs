@@ -238,7 +238,7 @@ fn a_deleted_name_leaves_the_others_and_the_last_takes_the_image_along() {
         allow_all(&desk);
         let lower: Vec<Item<'_>> = vec![file("lower", "1")];
         let upper: Vec<Item<'_>> = vec![file("upper", "1")];
-        write_image(&desk.path("lay"), "one", &[lower.clone()]);
+        write_image(&desk.path("lay"), "one", std::slice::from_ref(&lower));
         write_image(&desk.path("lay"), "two", &[lower, upper]);
         let store = Store::new(&desk, driver, "store");
         for (image, name) in [("one", "x:1"), ("one", "x:2"), ("two", "y:1")] {
@@ -274,7 +274,7 @@ fn a_name_moves_to_the_image_that_gets_it_and_layers_that_are_there_are_not_read
     let desk = Desk::new();
     allow_all(&desk);
     let lower: Vec<Item<'_>> = vec![file("lower", "1")];
-    write_image(&desk.path("lay"), "one", &[lower.clone()]);
+    write_image(&desk.path("lay"), "one", std::slice::from_ref(&lower));
     write_image(&desk.path("lay"), "two", &[lower, vec![file("upper", "1")]]);
     let store = Store::new(&desk, "overlay", "store");
     copy_in(&desk, "one", &store, "x:1").ok();
@@ -371,7 +371,7 @@ fn images_of_an_additional_store_are_read_and_their_layers_used() {
     let desk = Desk::new();
     allow_all(&desk);
     let lower: Vec<Item<'_>> = vec![file("lower", "1")];
-    write_image(&desk.path("lay"), "one", &[lower.clone()]);
+    write_image(&desk.path("lay"), "one", std::slice::from_ref(&lower));
     write_image(&desk.path("lay"), "two", &[lower, vec![file("upper", "1")]]);
     let (own, other) = (
         Store::new(&desk, "overlay", "own"),
