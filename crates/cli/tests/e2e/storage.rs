@@ -34,6 +34,13 @@ fn copy_in(desk: &Desk, image: &str, store: &Store, name: &str) -> Outcome {
     ])
 }
 
+/// Writes a layout with the image `one`, and `two`, which has a layer more.
+fn one_above_another(desk: &Desk) {
+    let lower: Vec<Item<'_>> = vec![file("lower", "1")];
+    write_image(&desk.path("lay"), "one", std::slice::from_ref(&lower));
+    write_image(&desk.path("lay"), "two", &[lower, vec![file("upper", "1")]]);
+}
+
 /// Lets podman take an image from a layout; returns its ID.
 fn pull(desk: &Desk, store: &Store, image: &str) -> Outcome {
     // A relative path: podman makes a name of it, in which there are no upper-case letters.
@@ -236,10 +243,7 @@ fn a_deleted_name_leaves_the_others_and_the_last_takes_the_image_along() {
     for driver in DRIVERS {
         let desk = Desk::new();
         allow_all(&desk);
-        let lower: Vec<Item<'_>> = vec![file("lower", "1")];
-        let upper: Vec<Item<'_>> = vec![file("upper", "1")];
-        write_image(&desk.path("lay"), "one", std::slice::from_ref(&lower));
-        write_image(&desk.path("lay"), "two", &[lower, upper]);
+        one_above_another(&desk);
         let store = Store::new(&desk, driver, "store");
         for (image, name) in [("one", "x:1"), ("one", "x:2"), ("two", "y:1")] {
             copy_in(&desk, image, &store, name).ok();
@@ -273,9 +277,7 @@ fn a_name_moves_to_the_image_that_gets_it_and_layers_that_are_there_are_not_read
     }
     let desk = Desk::new();
     allow_all(&desk);
-    let lower: Vec<Item<'_>> = vec![file("lower", "1")];
-    write_image(&desk.path("lay"), "one", std::slice::from_ref(&lower));
-    write_image(&desk.path("lay"), "two", &[lower, vec![file("upper", "1")]]);
+    one_above_another(&desk);
     let store = Store::new(&desk, "overlay", "store");
     copy_in(&desk, "one", &store, "x:1").ok();
     let copied = desk.dhow(&["copy", "oci:./lay:two", &store.name("x:1")]);
@@ -370,9 +372,7 @@ fn images_of_an_additional_store_are_read_and_their_layers_used() {
     }
     let desk = Desk::new();
     allow_all(&desk);
-    let lower: Vec<Item<'_>> = vec![file("lower", "1")];
-    write_image(&desk.path("lay"), "one", std::slice::from_ref(&lower));
-    write_image(&desk.path("lay"), "two", &[lower, vec![file("upper", "1")]]);
+    one_above_another(&desk);
     let (own, other) = (
         Store::new(&desk, "overlay", "own"),
         Store::new(&desk, "overlay", "other"),
