@@ -15,7 +15,7 @@ use crate::host::Lane;
 use crate::origin::redacted;
 use crate::request::Request;
 use crate::retry::Backoff;
-use crate::{Error, ErrorKind, RepositoryClient};
+use crate::{Error, ErrorKind, RepositoryClient, Session};
 
 /// How many bytes must come between two breaks for the count of breaks to begin anew.
 const PROGRESS: u64 = 1024 * 1024;
@@ -160,6 +160,7 @@ impl Download {
             Some(pause) if broken.is_retryable() => pause,
             _ => return Err(self.during(broken)),
         };
+        self.session().note_retry();
         tracing::debug!(
             digest = %self.digest,
             position = self.position,
@@ -171,9 +172,13 @@ impl Download {
     }
 
     fn retries(&self) -> u32 {
+        self.session().retries()
+    }
+
+    fn session(&self) -> &Session {
         match &self.place {
-            Place::Registry(client, _) => client.channel.session().retries(),
-            Place::Elsewhere(channel, _) => channel.session().retries(),
+            Place::Registry(client, _) => client.channel.session(),
+            Place::Elsewhere(channel, _) => channel.session(),
         }
     }
 

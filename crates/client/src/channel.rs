@@ -136,7 +136,7 @@ impl Channel {
             let outcome = self.authorized(&mut request).await;
             pass.learn(host.registry(), &outcome);
             drop(pass);
-            match Self::pause(&request, &outcome, &mut backoff) {
+            match self.pause(&request, &outcome, &mut backoff) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return outcome,
             }
@@ -160,7 +160,7 @@ impl Channel {
                 .follow(&mut request, url, &origin, authorization.as_ref())
                 .await
                 .map_err(|fault| self.error_of(fault));
-            match Self::pause(&request, &outcome, &mut backoff) {
+            match self.pause(&request, &outcome, &mut backoff) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return outcome,
             }
@@ -169,6 +169,7 @@ impl Channel {
 
     /// Returns how long to wait before the same request is sent again; `None` when it is not.
     fn pause(
+        &self,
         request: &Request,
         outcome: &Result<Answer, Error>,
         backoff: &mut Backoff,
@@ -184,6 +185,7 @@ impl Channel {
             return None;
         }
         let pause = backoff.next(asked)?;
+        self.session().note_retry();
         tracing::debug!(
             method = %request.method,
             target = ?request.target,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dhow_config::{Config, Credentials, EnvSnapshot};
@@ -10,7 +11,7 @@ use http::HeaderValue;
 use crate::auth::Account;
 use crate::host::{Host, HostKey};
 use crate::proxy::ProxyRules;
-use crate::{Error, ErrorKind, Timeouts};
+use crate::{Error, ErrorKind, RateLimit, Timeouts};
 
 /// The state of all registries that this process talks to. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ struct Inner {
     hosts: Mutex<HashMap<HostKey, Arc<Host>>>,
     accounts: Mutex<Vec<Arc<Account>>>,
     warnings: Mutex<HashSet<String>>,
+    tried_again: AtomicU64,
 }
 
 /// What a [`Session`] is made from.
@@ -71,7 +73,33 @@ impl Session {
             hosts: Mutex::default(),
             accounts: Mutex::default(),
             warnings: Mutex::default(),
+            tried_again: AtomicU64::new(0),
         })))
+    }
+
+    /// Notes that something is tried again.
+    pub fn note_retry(&self) {
+        self.0.tried_again.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how often something was tried again so far.
+    pub fn retries_so_far(&self) -> u64 {
+        self.0.tried_again.load(Ordering::Relaxed)
+    }
+
+    /// Returns what registries said last of their limits on requests, in the order of their names.
+    pub fn limits(&self) -> Vec<(String, RateLimit)> {
+        let hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = hosts.values().filter_map(|host| {
+            let limit = host.pace().limit()?;
+            Some((host.registry().to_owned(), limit))
+        });
+        let mut limits: Vec<_> = told.collect();
+        drop(hosts);
+        // The same registry with other certificates counts for itself: the least is left.
+        limits.sort_by(|one, other| (&one.0, one.1.remaining).cmp(&(&other.0, other.1.remaining)));
+        limits.dedup_by(|one, other| one.0 == other.0);
+        limits
     }
 
     pub(crate) fn user_agent(&self) -> &HeaderValue {

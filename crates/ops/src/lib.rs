@@ -48,7 +48,7 @@ pub use select::{
     YamlRepository, YamlSource, YamlWants, digest_tag_subject,
 };
 pub use serve::{RequestLine, RequestLog, ServeRequest, Serving, TlsConfig, serve};
-pub use session::{PolicyOption, Session, SessionOptions};
+pub use session::{PolicyOption, Session, SessionOptions, Traffic};
 pub use sync::{
     MaxDelete, SyncDestination, SyncEvent, SyncFailure, SyncOptions, SyncOutcome, SyncProgress,
     SyncReport, SyncRequest, SyncSource, SyncTarget, SyncVerdict, sync,

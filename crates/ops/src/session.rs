@@ -41,6 +41,16 @@ pub struct SessionOptions {
     pub stall: Option<Duration>,
 }
 
+/// What the requests of a process have come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How often a request, the rest of a blob or an image was tried again.
+    pub retries: u64,
+    /// How many requests are left of the limit of each registry that tells it, in the order of their
+    /// names.
+    pub limits: Vec<(String, u64)>,
+}
+
 /// Which policy applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyOption {
@@ -81,6 +91,17 @@ impl Session {
                 None => BlobCache::off(),
             },
         })
+    }
+
+    /// Returns what the requests of this process have come to so far.
+    pub fn traffic(&self) -> Traffic {
+        let left = self.client.limits().into_iter();
+        Traffic {
+            retries: self.client.retries_so_far(),
+            limits: left
+                .map(|(registry, limit)| (registry, limit.remaining))
+                .collect(),
+        }
     }
 
     /// Parses the name of an image. `role` says in messages what it is the name of.

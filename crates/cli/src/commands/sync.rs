@@ -165,7 +165,7 @@ impl Args {
     ) -> Result<(), Failure> {
         let metrics = Arc::new(Metrics::new(every));
         let pages = match self.listen {
-            Some(address) => Some(serve(address, &metrics).await?),
+            Some(address) => Some(serve(address, &metrics, session).await?),
             None => None,
         };
         let rounds = async {
@@ -335,9 +335,13 @@ async fn round(
     }
 }
 
-async fn serve(address: SocketAddr, metrics: &Arc<Metrics>) -> Result<PageServer, Failure> {
-    let metrics = Arc::clone(metrics);
-    let pages: Pages = Arc::new(move |path| metrics.page(path));
+async fn serve(
+    address: SocketAddr,
+    metrics: &Arc<Metrics>,
+    session: &Session,
+) -> Result<PageServer, Failure> {
+    let (metrics, session) = (Arc::clone(metrics), session.clone());
+    let pages: Pages = Arc::new(move |path| metrics.page(path, &session.traffic()));
     let server = PageServer::bind(address, pages)
         .await
         .map_err(dhow_ops::Error::from)?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dhow_ops::{Page, SyncReport};
+use dhow_ops::{Page, SyncReport, Traffic};
 use jiff::Timestamp;
 
 /// The numbers of all rounds so far.
@@ -70,12 +70,12 @@ impl Metrics {
     }
 
     /// Returns a page.
-    pub(crate) fn page(&self, path: &str) -> Option<Page> {
+    pub(crate) fn page(&self, path: &str, traffic: &Traffic) -> Option<Page> {
         match path {
             "/healthz" | "/readyz" => Some(self.health()),
             "/metrics" => Some(Page {
                 well: true,
-                text: self.text(),
+                text: self.text() + &traffic_text(traffic),
             }),
             _ => None,
         }
@@ -170,6 +170,30 @@ impl Metrics {
     }
 }
 
+/// Returns the families about requests, which count while a round is under way, too.
+fn traffic_text(traffic: &Traffic) -> String {
+    let mut text = format!(
+        "# HELP dhow_sync_retries_total Requests, rests of blobs and images that were tried again.\n\
+         # TYPE dhow_sync_retries_total counter\n\
+         dhow_sync_retries_total {}\n",
+        traffic.retries
+    );
+    if traffic.limits.is_empty() {
+        return text;
+    }
+    text.push_str(
+        "# HELP dhow_sync_rate_limit_remaining Requests that are left, as the registry said last.\n\
+         # TYPE dhow_sync_rate_limit_remaining gauge\n",
+    );
+    for (registry, left) in &traffic.limits {
+        let _infallible = writeln!(
+            text,
+            "dhow_sync_rate_limit_remaining{{registry=\"{registry}\"}} {left}"
+        );
+    }
+    text
+}
+
 /// How long a round that is under way counts as healthy, whatever came before.
 const GRACE: Duration = Duration::from_hours(24);
 
@@ -180,10 +204,14 @@ mod tests {
     #[test]
     fn rounds_are_counted_by_how_they_ended() {
         let metrics = Metrics::new(Duration::from_mins(15));
+        let traffic = Traffic {
+            retries: 5,
+            limits: vec![("docker.io".to_owned(), 76)],
+        };
         metrics.begin();
         assert!(
             metrics
-                .page("/metrics")
+                .page("/metrics", &traffic)
                 .unwrap()
                 .text
                 .contains("dhow_sync_running 1\n")
@@ -198,7 +226,7 @@ mod tests {
             ..SyncReport::default()
         }));
         metrics.end(None);
-        let text = metrics.page("/metrics").unwrap().text;
+        let text = metrics.page("/metrics", &traffic).unwrap().text;
         for line in [
             "dhow_sync_rounds_total{result=\"complete\"} 1\n",
             "dhow_sync_rounds_total{result=\"partial\"} 1\n",
@@ -206,14 +234,16 @@ mod tests {
             "dhow_sync_images_total{verdict=\"added\"} 3\n",
             "dhow_sync_bytes_total 7\n",
             "dhow_sync_running 0\n",
+            "dhow_sync_retries_total 5\n",
+            "dhow_sync_rate_limit_remaining{registry=\"docker.io\"} 76\n",
             "# TYPE dhow_sync_last_success_age_seconds gauge\n",
         ] {
             assert!(text.contains(line), "{line}{text}");
         }
-        assert!(metrics.page("/healthz").unwrap().well);
-        assert!(metrics.page("/other").is_none());
+        assert!(metrics.page("/healthz", &traffic).unwrap().well);
+        assert!(metrics.page("/other", &traffic).is_none());
         let stale = Metrics::new(Duration::ZERO);
         std::thread::sleep(Duration::from_millis(5));
-        assert!(!stale.page("/healthz").unwrap().well);
+        assert!(!stale.page("/healthz", &traffic).unwrap().well);
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod compat;
 pub(crate) mod doctor;
+mod flying;
 pub(crate) mod go_struct;
 pub(crate) mod json;
 pub(crate) mod logging;

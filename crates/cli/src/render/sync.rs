@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dhow_ops::{
-    Event, Progress, SyncEvent, SyncOptions, SyncOutcome, SyncProgress, SyncReport, SyncVerdict,
+    Progress, SyncEvent, SyncOptions, SyncOutcome, SyncProgress, SyncReport, SyncVerdict,
 };
-use dhow_transport::How;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::flying::{Flying, UnderWay};
 use super::{compat, size, streams};
 use crate::app::{App, Voice};
 use crate::failure::Failure;
@@ -48,6 +48,7 @@ struct State {
     /// Outcomes, where they are told at the end.
     kept: Option<Mutex<Vec<SyncOutcome>>>,
     counts: Counts,
+    flying: Arc<Flying>,
 }
 
 /// How far it is.
@@ -91,6 +92,7 @@ pub(crate) fn start(app: &App, options: &SyncOptions) -> Shown {
         bar,
         kept: keeps.then(Mutex::default),
         counts: Counts::default(),
+        flying: Arc::default(),
     });
     if state.voice == Voice::Skopeo && options.dry_run {
         state.log("warning", "Running in dry-run mode");
@@ -163,26 +165,7 @@ impl SyncProgress for State {
     }
 
     fn blobs(&self) -> Arc<dyn Progress> {
-        // One counter for all blobs: bytes are added when a blob has arrived.
-        Arc::new(Blobs)
-    }
-}
-
-/// Hears of blobs, and says nothing: there are too many.
-#[derive(Debug)]
-struct Blobs;
-
-impl Progress for Blobs {
-    fn event(&self, event: &Event) {
-        match event {
-            Event::BlobDone {
-                how: How::Sent,
-                digest,
-                size,
-            } => tracing::debug!(%digest, size, "blob sent"),
-            Event::Retrying { what, why, .. } => tracing::info!(what, why, "trying again"),
-            _ => {}
-        }
+        Arc::clone(&self.flying) as _
     }
 }
 
@@ -284,13 +267,14 @@ impl State {
     }
 
     fn tick(&self) {
-        let line = self.counts.line(self.start.elapsed());
+        let under_way = self.flying.under_way();
+        let line = self.counts.line(self.start.elapsed(), under_way);
         match (self.mode, &self.bar) {
             (Mode::Bar, Some(bar)) => {
                 bar.set_message(line);
                 bar.tick();
             }
-            (Mode::Json, _) => streams::eprint(&format!("{}\n", self.counts.json())),
+            (Mode::Json, _) => streams::eprint(&format!("{}\n", self.counts.json(under_way))),
             (Mode::Plain, _) if self.voice == Voice::Dhow => {
                 streams::eprint(&format!("{line}\n"));
             }
@@ -363,7 +347,7 @@ impl State {
 const LAST_LINES: usize = 20;
 
 impl Counts {
-    fn line(&self, elapsed: Duration) -> String {
+    fn line(&self, elapsed: Duration, under_way: UnderWay) -> String {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let settled = load(&self.settled);
         let failed = match load(&self.failed) {
@@ -375,15 +359,23 @@ impl Counts {
             listed if listed > settled => format!(" of {listed}"),
             _ => String::new(),
         };
+        let under_way = match under_way.bytes {
+            0 => String::new(),
+            bytes => format!(
+                " and {} of {} under way",
+                size::bytes(bytes),
+                size::bytes(under_way.total)
+            ),
+        };
         format!(
-            "{settled}{of} images settled, {} copied{failed}; {} in {}",
+            "{settled}{of} images settled, {} copied{failed}; {} sent{under_way} in {}",
             load(&self.moved),
             size::bytes(load(&self.bytes)),
             size::time(elapsed),
         )
     }
 
-    fn json(&self) -> serde_json::Value {
+    fn json(&self, under_way: UnderWay) -> serde_json::Value {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         json!({
             "type": "sync",
@@ -392,6 +384,8 @@ impl Counts {
             "copied": load(&self.moved),
             "failed": load(&self.failed),
             "bytes": load(&self.bytes),
+            "bytesUnderWay": under_way.bytes,
+            "totalUnderWay": under_way.total,
         })
     }
 }

@@ -455,6 +455,7 @@ fn a_sync_that_keeps_running_shows_how_it_is_and_ends_by_a_signal() {
     );
     std::fs::write(desk.path("list.yaml"), list).unwrap();
     wait_for("images_total{verdict=\"added\"} 3\n");
+    wait_for("dhow_sync_retries_total 0\n");
     assert!(
         page("/healthz").starts_with("HTTP/1.1 200"),
         "{}",

@@ -56,6 +56,7 @@ impl Run {
                 };
             };
             attempt += 1;
+            self.session.client.note_retry();
             tracing::warn!(image = image.source, %error, ?wait, "the image is tried again");
             tokio::time::sleep(wait).await;
         }
