@@ -23,7 +23,7 @@ impl Store {
         if !self.home.images_folder().exists() {
             return Err(self.not_here(name));
         }
-        let _store = self.lock()?;
+        self.pass()?;
         let layers_lock = Lock::exclusive(&self.home.layers_lock())?;
         let images_lock = Lock::exclusive(&self.home.images_lock())?;
         let path = self.home.images_list();

@@ -85,7 +85,7 @@ impl Store {
     ///
     /// # Errors
     /// When a folder cannot be made.
-    pub fn prepare(&self) -> Result<()> {
+    pub(crate) fn prepare(&self) -> Result<()> {
         let home = &self.home;
         let is_new = !home.driver_folder().exists();
         for folder in [
@@ -112,9 +112,10 @@ impl Store {
         std::iter::once(&self.home).chain(&self.others)
     }
 
-    /// Takes the lock that comes before all others.
-    pub(crate) fn lock(&self) -> Result<Lock> {
-        Lock::exclusive(&self.home.root.join("storage.lock"))
+    /// Waits until nobody opens or closes the store. COMPAT(podman): it holds this lock no longer,
+    /// either: whoever has it while waiting for layers keeps all others from starting.
+    pub(crate) fn pass(&self) -> Result<()> {
+        Lock::exclusive(&self.home.root.join("storage.lock")).map(drop)
     }
 
     /// Returns what becomes of whiteouts.

@@ -63,7 +63,8 @@ impl Store {
     /// When a layer is gone that was there before, or the store cannot be written; the image is not
     /// visible then.
     pub fn publish(&self, layers: Vec<NewLayer>, image: &NewImage) -> Result<ImageRecord> {
-        let _store = self.lock()?;
+        self.prepare()?;
+        self.pass()?;
         // Held until the image is there: nobody takes its layers away before.
         let lock = Lock::exclusive(&self.home.layers_lock())?;
         self.publish_layers(&lock, layers, &image.layers)?;

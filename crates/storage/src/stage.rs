@@ -57,6 +57,7 @@ impl Store {
 
     /// Makes an empty folder for a layer.
     fn begin(&self) -> Result<Staged> {
+        self.prepare()?;
         let (staging, descriptions) = (staging(&self.home), descriptions(&self.home));
         make_folder(&staging)?;
         make_folder(&descriptions)?;

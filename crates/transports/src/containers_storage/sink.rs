@@ -42,11 +42,10 @@ struct State {
 }
 
 impl StorageSink {
-    /// Opens a store, and makes it unless it is there. Blocks.
+    /// Opens a store. Nothing is made before the first layer comes. Blocks.
     pub(super) fn open(location: StorageLocation) -> Result<Self> {
         let store = location.store()?;
         location.name.wanted_id()?;
-        store.prepare().map_err(store_error)?;
         Ok(Self {
             caps: SinkCaps {
                 manifests: vec![
