@@ -212,7 +212,7 @@ fn record(layer: &NewLayer, incomplete: bool) -> LayerRecord {
         parent: layer.parent.clone(),
         created: Some(Timestamp::now().to_string()),
         compressed_diff_digest: layer.blob.map(|(digest, _)| digest.to_string()),
-        compressed_size: layer.blob.map(|(_, size)| size),
+        compressed_size: layer.blob.and_then(|(_, size)| i64::try_from(size).ok()),
         diff_digest: Some(layer.diff_id.to_string()),
         diff_size: Some(i64::try_from(layer.diff_size).unwrap_or(i64::MAX)),
         compression: layer.compression.map(records::number_of),

@@ -29,7 +29,7 @@ pub struct LayerRecord {
     pub compressed_diff_digest: Option<String>,
     /// The size of that blob, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compressed_size: Option<u64>,
+    pub compressed_size: Option<i64>,
     /// The digest of the table of contents it was made from, instead of a whole blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub toc_digest: Option<String>,
@@ -41,7 +41,7 @@ pub struct LayerRecord {
     pub diff_size: Option<i64>,
     /// How the blob was compressed: 1 bzip2, 2 gzip, 3 xz, 4 zstd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compression: Option<u8>,
+    pub compression: Option<i64>,
     /// The user ids that own something in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uidset: Option<Vec<u32>>,
@@ -82,7 +82,7 @@ impl LayerRecord {
 const INCOMPLETE: &str = "incomplete";
 
 /// Returns the number by which a record names a compression.
-pub(crate) const fn number_of(compression: Compression) -> u8 {
+pub(crate) const fn number_of(compression: Compression) -> i64 {
     match compression {
         Compression::Bzip2 => 1,
         Compression::Gzip => 2,

@@ -347,4 +347,29 @@ mod tests {
         assert_eq!(seen, archive);
         assert_eq!(names, [&b"a"[..], b"b/c", "long".repeat(60).as_bytes()]);
     }
+
+    #[test]
+    fn an_archive_with_any_wrong_byte_ends() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let pax = [("SCHILY.xattr.user.a", &b"b"[..]), ("mtime", b"1.5")];
+        builder.append_pax_extensions(pax).expect("memory takes it");
+        let mut header = tar::Header::new_ustar();
+        header.set_size(600);
+        builder
+            .append_data(&mut header, "a/b", &[1; 600][..])
+            .expect("memory takes it");
+        let archive = builder.into_inner().expect("memory takes it");
+        for place in 0..archive.len() {
+            for value in [0, b'7', 0x7f, 0x80, 0xff] {
+                let mut changed = archive.clone();
+                changed[place] = value;
+                let mut stream = TarStream::new(&changed[..]);
+                let mut entries = 0;
+                while let Ok(Some(_)) = stream.next() {
+                    entries += 1;
+                    assert!(entries < 10, "byte {place} as {value}");
+                }
+            }
+        }
+    }
 }

@@ -140,8 +140,10 @@ impl Sink for StorageSink {
         let Some(diff_id) = noted else {
             return Ok(None);
         };
-        let size = want.size.or(record.compressed_size);
-        let size = size.unwrap_or_default();
+        let noted = record
+            .compressed_size
+            .and_then(|size| u64::try_from(size).ok());
+        let size = want.size.or(noted).unwrap_or_default();
         let arrived = Arrived {
             diff_id,
             diff_size: u64::try_from(record.diff_size.unwrap_or_default()).unwrap_or_default(),
