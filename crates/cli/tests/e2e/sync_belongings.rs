@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dhow_model::RawManifest;
 use dhow_testkit::image::{ImageSpec, IndexSpec, write_layout};
 
 use crate::authority::{Authority, Flavour};
@@ -44,6 +45,41 @@ fn nothing_is_removed_for_a_source_that_may_be_a_part_of_what_there_is() {
         );
         assert!(stderr.contains("hint: leave out `--delete`"), "{stderr}");
     }
+    let sync = ["sync", "--src", "oci", "--dest", "docker", "--referrers"];
+    let stderr = desk
+        .dhow(&[&sync[..], &["source", "localhost:1/m"]].concat())
+        .fails(10);
+    assert!(
+        stderr.contains("`oci:source`, which is no registry"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn signatures_of_the_images_of_an_index_come_along_out_of_a_layout() {
+    let desk = Desk::new();
+    let index = IndexSpec::oci(1, &samples::PLATFORMS).build();
+    let other = ImageSpec::oci(2).layers(1).build();
+    let absent = ImageSpec::oci(3).build();
+    let signature = |of: &RawManifest| format!("app:sha256-{}.sig", of.digest().hex());
+    let names = [
+        "app:1.0".to_owned(),
+        signature(&index.manifests[0]),
+        signature(&absent.root),
+    ];
+    let pairs: Vec<_> = names
+        .iter()
+        .map(String::as_str)
+        .zip([&index, &other, &other])
+        .collect();
+    write_layout(&desk.path("source"), &pairs);
+    let to = Registry::dhow(&desk, "target", Wanted::default());
+    let into = format!("{}/m", to.address);
+    let sync = ["sync", "--all", "--src", "oci", "--dest", "docker", OPEN[1]];
+    let chosen = ["--exclude=none", "--digest-tags", "source", &into];
+    desk.dhow(&[&sync[..], &chosen].concat()).ok();
+    let expected = [0, 1].map(|place: usize| names[place].replacen("app:", "", 1));
+    assert_eq!(tags(&desk, &format!("{into}/app")), expected.into());
 }
 
 #[test]

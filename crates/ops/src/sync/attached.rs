@@ -50,7 +50,8 @@ impl Run {
         if !kind.is_some_and(dhow_model::ManifestKind::is_index) {
             return Ok(vec![root]);
         }
-        let location = at(image, &root)?;
+        // A tag may have moved; what is asked for by its digest has not.
+        let location = parse(&image.side, &image.source, "source")?;
         let place = |error| Error::place("read the index of", &location, error);
         let source = location.source().await.map_err(place)?;
         let raw = source.manifest(&root).await.map_err(place)?;

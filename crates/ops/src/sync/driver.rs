@@ -179,7 +179,8 @@ impl Driver {
             if let Some(expected) = &mut self.expected {
                 expected.name(&repository, &self.run.mapping.image(&one.name));
             }
-            let subject = digest_tag_subject(&tag).filter(|_| !all && self.run.options.digest_tags);
+            let subject =
+                digest_tag_subject(&one.tag).filter(|_| !all && self.run.options.digest_tags);
             if let Some(subject) = subject {
                 self.wait_for_subject(subject, one, names);
             } else if !filters.iter().all(|filter| filter.admits(&tag)) {

@@ -100,19 +100,25 @@ fn check(request: &SyncRequest) -> Result<(), Error> {
                 | SyncSource::ContainersStorage(_)
         )
     };
-    let local = request.sources.iter().find(is_local);
-    // What was carried here may be a part of what there is.
-    match local.filter(|_| options.delete.is_some()) {
-        None => Ok(()),
-        Some(source) => Err(Error::Unsupported {
-            message: format!(
-                "`--delete` needs a source that has all tags of its repositories, and `{}` may have only \
-                 some of them",
-                source_name(source).replacen(' ', ":", 1)
-            ),
-            hint: "leave out `--delete`, or sync from a registry".to_owned(),
-        }),
-    }
+    let Some(local) = request.sources.iter().find(is_local) else {
+        return Ok(());
+    };
+    let name = source_name(local).replacen(' ', ":", 1);
+    let (flag, message) = if options.delete.is_some() {
+        // What was carried here may be a part of what there is.
+        let why = "needs a source that has all tags of its repositories";
+        let message = format!("`--delete` {why}, and `{name}` may have only some of them");
+        ("--delete", message)
+    } else if options.referrers {
+        let message = format!("`--referrers` is not possible for `{name}`, which is no registry");
+        ("--referrers", message)
+    } else {
+        return Ok(());
+    };
+    Err(Error::Unsupported {
+        message,
+        hint: format!("leave out `{flag}`, or sync from a registry"),
+    })
 }
 
 /// Opens the files that a run writes to.
