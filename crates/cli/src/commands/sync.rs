@@ -44,7 +44,7 @@ pub(crate) struct Args {
         hide_default_value = true
     )]
     src: String,
-    /// What the destination is: docker, dir, oci or containers-storage
+    /// What the destination is: docker, dir, oci, oci-archive or containers-storage
     #[arg(
         long,
         short,
@@ -248,15 +248,16 @@ impl Args {
             "docker" => Ok(SyncTarget::Docker),
             "dir" => Ok(SyncTarget::Dir),
             "oci" => Ok(SyncTarget::Oci),
+            "oci-archive" => Ok(SyncTarget::OciArchive),
             "containers-storage" => Ok(SyncTarget::ContainersStorage),
             "" => Err(
                 Failure::usage("A destination transport must be specified").hint(
-                    "say what DESTINATION is with `--dest`: docker, dir, oci or containers-storage",
+                    "say what DESTINATION is with `--dest`: docker, dir, oci, oci-archive or containers-storage",
                 ),
             ),
             other => Err(
                 Failure::usage(format!("{other:?} is not a valid destination transport"))
-                    .hint("choose one of docker, dir, oci, containers-storage"),
+                    .hint("choose one of docker, dir, oci, oci-archive, containers-storage"),
             ),
         }
     }

@@ -129,13 +129,13 @@ fn folders_that_skopeo_wrote_go_into_registries_under_the_same_names() {
 }
 
 #[test]
-fn a_second_run_updates_a_folder_and_a_layout() {
+fn a_second_run_updates_a_folder_a_layout_and_an_archive() {
     let desk = Desk::new();
     let old: Vec<_> = (0..4).map(|number| format!("app:t{number}")).collect();
     layout(&desk.path("source"), &old);
     let from = Registry::dhow(&desk, "source", Wanted::default());
     let app = format!("{}/app", from.address);
-    for (seed, target) in [(901, "dir"), (902, "oci")] {
+    for (seed, target) in [(901, "dir"), (902, "oci"), (903, "oci-archive")] {
         let run = || {
             let flags = [
                 "sync",

@@ -50,9 +50,12 @@ impl Driver {
         let usual = match run.target {
             SyncTarget::Docker => REGISTRY_IMAGES,
             SyncTarget::Dir | SyncTarget::Oci | SyncTarget::ContainersStorage => LOCAL_IMAGES,
+            SyncTarget::OciArchive => 1,
         };
+        // An archive is written by one image after another, whatever is wished.
+        let wished = options.parallel.filter(|_| usual > 1);
         Self {
-            at_once: options.parallel.map_or(usual, usize::from),
+            at_once: wished.map_or(usual, usize::from),
             images: JoinSet::new(),
             report: SyncReport {
                 dry_run: options.dry_run,
@@ -70,7 +73,7 @@ impl Driver {
 
     /// Syncs all sources.
     pub(super) async fn drive(&mut self, sources: &[SyncSource]) -> Result<(), Error> {
-        if self.run.target == SyncTarget::Oci {
+        if matches!(self.run.target, SyncTarget::Oci | SyncTarget::OciArchive) {
             self.layout = Some(Arc::new(self.run.layout_names().await));
         }
         let (run, layout) = (Arc::clone(&self.run), self.layout.clone());
@@ -183,7 +186,7 @@ impl Driver {
                 digest_tag_subject(&one.tag).filter(|_| !all && self.run.options.digest_tags);
             if let Some(subject) = subject {
                 self.wait_for_subject(subject, one, names);
-            } else if !filters.iter().all(|filter| filter.admits(&tag)) {
+            } else if !filters.iter().all(|filter| filter.admits(&one.tag)) {
                 // It is not meant.
             } else if versions {
                 held.push(tag);

@@ -24,7 +24,7 @@ impl Mapping {
                     .to_owned()
             }
             SyncTarget::ContainersStorage => destination.name.trim_end_matches('/').to_owned(),
-            SyncTarget::Dir | SyncTarget::Oci => destination.name.clone(),
+            SyncTarget::Dir | SyncTarget::Oci | SyncTarget::OciArchive => destination.name.clone(),
         };
         Self {
             target: destination.target,
@@ -47,6 +47,7 @@ impl Mapping {
             SyncTarget::Docker => format!("docker://{}/{name}", self.root),
             SyncTarget::Dir => format!("dir:{}", join(&self.root, &name)),
             SyncTarget::Oci => format!("oci:{}:{name}", self.root),
+            SyncTarget::OciArchive => format!("oci-archive:{}:{name}", self.root),
             // A store alone, in brackets: the name as it is.
             SyncTarget::ContainersStorage if self.root.is_empty() || self.root.ends_with(']') => {
                 format!("containers-storage:{}{name}", self.root)
@@ -144,6 +145,14 @@ mod tests {
                 "containers-storage:[vfs@/r]q.io/a/b:1",
             ),
             (SyncTarget::Oci, "./l", false, "", "q.io/a:1", "oci:./l:a:1"),
+            (
+                SyncTarget::OciArchive,
+                "l.tar",
+                false,
+                "",
+                "q.io/a:1",
+                "oci-archive:l.tar:a:1",
+            ),
         ] {
             let destination = SyncDestination {
                 target,

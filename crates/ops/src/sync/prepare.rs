@@ -123,7 +123,7 @@ async fn prepare(
     });
     let names = match (run.target, layout, &origin.images) {
         (SyncTarget::Dir, ..) => Arc::new(Names::Folders),
-        (SyncTarget::Oci, Some(names), _) => names,
+        (SyncTarget::Oci | SyncTarget::OciArchive, Some(names), _) => names,
         (SyncTarget::Docker, _, Images::Tags { repository, .. }) => {
             let place = format!("docker://{}", run.mapping.repository(repository));
             let prefix = format!("{place}:");

@@ -74,6 +74,8 @@ pub enum SyncTarget {
     Dir,
     /// One OCI layout, with a name for each image.
     Oci,
+    /// One archive of an OCI layout, likewise; it is written anew for each image.
+    OciArchive,
     /// Podman's storage.
     ContainersStorage,
 }

@@ -55,7 +55,7 @@ pub async fn sync(
         // for.
         batch: Batch::new(!matches!(
             destination.target,
-            SyncTarget::Dir | SyncTarget::ContainersStorage
+            SyncTarget::Dir | SyncTarget::OciArchive | SyncTarget::ContainersStorage
         )),
         journal,
         progress,
