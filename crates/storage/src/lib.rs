@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Everything is synchronous and blocks. Whatever happens, other users of the store see an image
-//! complete or not at all: layers are unpacked aside, renamed into place under the locks, and
-//! recorded as incomplete before and as complete after that.
+//! complete or not at all: layers are unpacked aside, renamed into place and then recorded, under the
+//! locks.
 
 mod big_data;
 mod chance;

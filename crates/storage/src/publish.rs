@@ -94,18 +94,26 @@ impl Store {
             }
             return Ok(());
         }
-        let before = list.len();
-        list.extend(new.iter().map(|layer| record(layer, true)));
-        records::write(&path, &list)?;
-        lock.touch()?;
-        for layer in &new {
+        list.extend(new.iter().map(record));
+        let published = self
+            .place_all(&new)
+            .and_then(|()| records::write(&path, &list));
+        if let Err(error) = published {
+            for layer in &new {
+                remove_layer_files(&self.home, &layer.id);
+            }
+            return Err(error);
+        }
+        lock.touch()
+    }
+
+    /// Renames layers into their places, the lowest first.
+    fn place_all(&self, layers: &[NewLayer]) -> Result<()> {
+        for layer in layers {
+            layer.staged.note_layer(&layer.id)?;
             self.place(layer)?;
         }
-        for (slot, layer) in list.iter_mut().skip(before).zip(&new) {
-            *slot = record(layer, false);
-        }
-        records::write(&path, &list)?;
-        lock.touch()
+        Ok(())
     }
 
     /// Removes layers that somebody did not come to the end with, as whoever writes next does;
@@ -203,11 +211,11 @@ impl Store {
 }
 
 /// Makes the record of a layer.
-fn record(layer: &NewLayer, incomplete: bool) -> LayerRecord {
+fn record(layer: &NewLayer) -> LayerRecord {
     let set = |ids: &std::collections::BTreeSet<u32>| {
         (!ids.is_empty()).then(|| ids.iter().copied().collect())
     };
-    let mut record = LayerRecord {
+    LayerRecord {
         id: layer.id.clone(),
         parent: layer.parent.clone(),
         created: Some(Timestamp::now().to_string()),
@@ -219,9 +227,7 @@ fn record(layer: &NewLayer, incomplete: bool) -> LayerRecord {
         uidset: set(&layer.staged.owners.users),
         gidset: set(&layer.staged.owners.groups),
         ..LayerRecord::default()
-    };
-    record.mark_incomplete(incomplete);
-    record
+    }
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {

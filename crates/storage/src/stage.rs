@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use crate::chance;
 use crate::clone_tree::clone_tree;
+use crate::delete::remove_layer_files;
 use crate::error::{Error, Result};
 use crate::home::{Driver, Home};
 use crate::lock::Lock;
 use crate::open::Store;
-use crate::records::make_folder;
+use crate::records::{self, LayerRecord, make_folder};
 use crate::unpack::{Owners, unpack};
 
 /// A layer that is unpacked and not visible yet. Dropping it removes it.
@@ -96,7 +97,8 @@ impl Store {
             .map_err(Error::file("change", files))
     }
 
-    /// Removes what processes that are gone have left behind.
+    /// Removes what processes that are gone have left behind: folders that never became layers, and
+    /// layers that were renamed into place and never recorded.
     pub(crate) fn clean(&self) -> Result<()> {
         let staging = staging(&self.home);
         let entries = match fs::read_dir(&staging) {
@@ -116,8 +118,22 @@ impl Store {
                 continue;
             };
             tracing::info!(folder = %path.display(), "removing what a process left behind");
-            let described = descriptions(&self.home).join(format!("{name}.tar-split.gz"));
-            remove(&staging.join(name), &described, &path);
+            let folder = staging.join(name);
+            if let Ok(id) = fs::read_to_string(beside(&folder, LAYER)) {
+                self.remove_unrecorded(&id)?;
+            }
+            let description = descriptions(&self.home).join(format!("{name}.tar-split.gz"));
+            remove(&folder, &description);
+        }
+        Ok(())
+    }
+
+    /// Removes the files of a layer, unless somebody has recorded it.
+    fn remove_unrecorded(&self, id: &str) -> Result<()> {
+        let _lock = Lock::exclusive(&self.home.layers_lock())?;
+        let list: Vec<LayerRecord> = records::read(&self.home.layers_list())?;
+        if !list.iter().any(|layer| layer.id == id) {
+            remove_layer_files(&self.home, id);
         }
         Ok(())
     }
@@ -132,28 +148,39 @@ impl Staged {
             Driver::Vfs => self.folder.join("files"),
         }
     }
+
+    /// Notes which layer it is about to become, for whoever cleans up.
+    pub(crate) fn note_layer(&self, id: &str) -> Result<()> {
+        let path = beside(&self.folder, LAYER);
+        fs::write(&path, id).map_err(Error::file("write", &path))
+    }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        let mut lock = self.folder.clone().into_os_string();
-        lock.push(".lock");
-        remove(&self.folder, &self.description, Path::new(&lock));
+        remove(&self.folder, &self.description);
     }
 }
 
-/// Removes what belongs to a staged layer; what is gone already is no matter.
-fn remove(folder: &Path, description: &Path, lock: &Path) {
+/// Removes what belongs to a staged layer; what is gone already is no matter. The lock goes last: what
+/// is left without it would never be found.
+fn remove(folder: &Path, description: &Path) {
     let gone = [
         fs::remove_dir_all(folder),
         fs::remove_file(description),
-        fs::remove_file(lock),
+        fs::remove_file(beside(folder, LAYER)),
+        fs::remove_file(beside(folder, "lock")),
     ];
     for error in gone.into_iter().filter_map(std::result::Result::err) {
         if error.kind() != std::io::ErrorKind::NotFound {
             tracing::warn!(folder = %folder.display(), %error, "a staged layer could not be removed");
         }
     }
+}
+
+/// Returns the file beside a staged folder.
+fn beside(folder: &Path, what: &str) -> PathBuf {
+    folder.with_extension(what)
 }
 
 /// Returns the folder in which layers are unpacked: a place from which they can be renamed, since
@@ -169,3 +196,6 @@ fn descriptions(home: &Home) -> PathBuf {
 
 /// COMPAT(podman): the mode of the root of an image that does not say it.
 pub(crate) const ROOT_MODE: u32 = 0o555;
+
+/// What the file is called that says which layer a staged folder becomes.
+const LAYER: &str = "layer";

@@ -84,20 +84,6 @@ fn twenty_programs_at_once_leave_a_healthy_store() {
     assert_eq!(left.map_or(0, Iterator::count), 0);
 }
 
-/// Lets podman open the store. Where the program was killed within the few system calls in which
-/// layers become visible, their records say that they are incomplete; podman removes such ones, and
-/// says so.
-#[track_caller]
-fn recovered(desk: &Desk, store: &Store) {
-    let opened = store.run(desk, &["images", "--all"]);
-    let mut told = opened.stderr.lines();
-    assert!(
-        told.all(|line| line.contains("Found incomplete layer")),
-        "{opened:?}"
-    );
-    opened.ok();
-}
-
 #[test]
 fn a_program_that_is_killed_at_any_moment_leaves_a_healthy_store_heavy() {
     if !can_be_tested() {
@@ -118,7 +104,6 @@ fn a_program_that_is_killed_at_any_moment_leaves_a_healthy_store_heavy() {
         cut += usize::from(child.try_wait().expect("it can be asked").is_none());
         child.kill().expect("it can be killed");
         child.wait().expect("it ends");
-        recovered(&desk, &store);
         store.assert_healthy(&desk);
         if round % 5 == 4 {
             let name = store.name(&format!("localhost/{name}:1"));
