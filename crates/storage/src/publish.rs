@@ -72,6 +72,7 @@ impl Store {
     }
 
     fn publish_layers(&self, lock: &Lock, layers: Vec<NewLayer>, wanted: &[String]) -> Result<()> {
+        records::sweep(&self.home.layers_folder());
         let path = self.home.layers_list();
         let mut list: Vec<LayerRecord> = records::read(&path)?;
         let cleaned = self.drop_incomplete(&mut list);
@@ -151,6 +152,7 @@ impl Store {
 
     fn publish_image(&self, image: &NewImage) -> Result<ImageRecord> {
         let lock = Lock::exclusive(&self.home.images_lock())?;
+        records::sweep(&self.home.images_folder());
         let path = self.home.images_list();
         let mut list: Vec<ImageRecord> = records::read(&path)?;
         let id = image.id.clone().unwrap_or_else(chance::id);
@@ -191,6 +193,7 @@ impl Store {
     fn keep_beside(&self, record: &mut ImageRecord, image: &NewImage) -> Result<()> {
         let folder = self.home.image_folder(&record.id);
         make_folder(&folder)?;
+        records::sweep(&folder);
         let mut keep = |key: &str, content: &[u8]| {
             records::write_file(&big_data::path(&folder, key), content)?;
             let digest = Digest::sha256(content).to_string();

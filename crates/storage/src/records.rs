@@ -91,7 +91,7 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let wrong = || Error::file("write", path);
     let made = tempfile::Builder::new()
-        .prefix(".tmp-")
+        .prefix(TEMPORARY)
         .permissions(std::fs::Permissions::from_mode(0o600))
         .tempfile_in(folder);
     let mut made = made.map_err(wrong())?;
@@ -100,6 +100,23 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
     made.persist(path).map_err(|error| wrong()(error.error))?;
     Ok(())
 }
+
+/// Removes what somebody who was stopped has left of a file that was to be put here. The lock of the
+/// folder is held: nobody writes at present. What cannot be removed does no harm.
+pub(crate) fn sweep(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(TEMPORARY)
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::debug!(file = %entry.path().display(), %error, "a leftover stays");
+        }
+    }
+}
+
+/// How the names of files begin that are not complete.
+const TEMPORARY: &str = ".dhow-";
 
 /// Makes a folder for nobody else, and those above it, unless it is there.
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
@@ -110,3 +127,20 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
 
 /// The largest list that is read, in bytes: a store of 100,000 layers has about 60 MiB.
 const MAX_LIST: u64 = 512 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_completed_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        write_file(&at("layers.json"), b"[]").unwrap();
+        std::fs::write(at(".dhow-Ab3"), "half").unwrap();
+        std::fs::write(at(".tmp-of-others"), "half").unwrap();
+        sweep(folder.path());
+        assert!(at("layers.json").exists() && at(".tmp-of-others").exists());
+        assert!(!at(".dhow-Ab3").exists());
+    }
+}
