@@ -75,7 +75,7 @@ pub(super) fn stack(
             (Form::Staged(_), Driver::Overlay) if !again => None,
             _ => Some(pending::stage(
                 store,
-                &came.form,
+                came,
                 base(&stack, parent.as_deref()),
             )?),
         };

@@ -1,12 +1,12 @@
 //! Layers that have come and are not visible yet.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek as _};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use dhow_codec::UnpackFacts;
-use dhow_model::{Compression, Digest};
+use dhow_model::{Compression, Digest, Hasher};
 use dhow_storage::{Base, Driver, LayerRecord, Staged, Store};
 use dhow_transport::{Blob, Error, Kind, Result};
 use futures_util::StreamExt as _;
@@ -80,12 +80,13 @@ fn keep(store: &Store, tmp: &PathBuf, mut pieces: PieceReader) -> Result<Form> {
     }
 }
 
-/// Unpacks a layer that waits as something else, on top of the one below. Blocks.
-pub(super) fn stage(store: &Store, form: &Form, base: Base<'_>) -> Result<Staged> {
-    let staged = match form {
+/// Unpacks a layer that waits as something else, on top of the one below, and verifies that it still
+/// is what it was. Blocks.
+pub(super) fn stage(store: &Store, came: &Arrived, base: Base<'_>) -> Result<Staged> {
+    match &came.form {
         Form::Staged(staged) => {
             let reader = store.read_staged(staged).map_err(store_error)?;
-            store.stage(BufReader::with_capacity(PIECE, reader), base)
+            verified(store, reader, base, &came.diff_id)
         }
         Form::Spooled(file) => {
             let mut file = file
@@ -93,14 +94,45 @@ pub(super) fn stage(store: &Store, form: &Form, base: Base<'_>) -> Result<Staged
                 .map_err(|error| Error::new(Kind::Io, "a layer is lost").caused_by(error))?;
             file.rewind()
                 .map_err(|error| Error::new(Kind::Io, "a layer is lost").caused_by(error))?;
-            store.stage(BufReader::with_capacity(PIECE, file), base)
+            verified(store, file, base, &came.diff_id)
         }
         Form::Known(record) => {
             let reader = store.read_layer(record).map_err(store_error)?;
-            store.stage(BufReader::with_capacity(PIECE, reader), base)
+            verified(store, reader, base, &came.diff_id)
         }
+    }
+}
+
+fn verified(store: &Store, content: impl Read, base: Base<'_>, diff_id: &Digest) -> Result<Staged> {
+    let hashed = Hashed {
+        content,
+        hasher: Hasher::new(diff_id.algorithm()),
     };
-    staged.map_err(store_error)
+    let mut hashed = BufReader::with_capacity(PIECE, hashed);
+    let staged = store.stage(&mut hashed, base).map_err(store_error)?;
+    let found = hashed.into_inner().hasher.finish();
+    if found == *diff_id {
+        return Ok(staged);
+    }
+    let message =
+        format!("a layer in the store has the digest `{found}`, and should have `{diff_id}`");
+    let error = Error::new(Kind::DigestMismatch, message);
+    Err(error
+        .hint("somebody changed its files: delete the images that use it, and copy them again"))
+}
+
+/// Content that is hashed while it is read.
+struct Hashed<R> {
+    content: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.content.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
 }
 
 /// Sends bytes that are in memory through the same way.
