@@ -161,5 +161,6 @@ fn too_many(doomed: usize, total: usize, allowed: usize) -> SyncOutcome {
     }
 }
 
-/// How many tags are removed at once.
-const AT_ONCE: usize = 8;
+/// How many tags are removed at once. One: Docker's registry looks at all tags of a repository when it
+/// deletes a manifest, and was seen to answer 404 when another one went meanwhile.
+const AT_ONCE: usize = 1;
