@@ -1,13 +1,13 @@
 //! What is kept beside an image: its config, its manifests, its signatures.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::error::{Error, Result};
+use crate::records;
 
 /// Returns the file in the folder of an image where something is kept.
 pub(crate) fn path(folder: &Path, key: &str) -> PathBuf {
@@ -21,19 +21,8 @@ pub(crate) fn path(folder: &Path, key: &str) -> PathBuf {
 /// Reads what is kept under a key.
 pub(crate) fn read(folder: &Path, key: &str) -> Result<Vec<u8>> {
     let path = path(folder, key);
-    let file = File::open(&path).map_err(Error::file("read", &path))?;
-    let mut content = Vec::new();
-    let mut bounded = file.take(MAX + 1);
-    bounded
-        .read_to_end(&mut content)
-        .map_err(Error::file("read", &path))?;
-    if content.len() as u64 > MAX {
-        return Err(Error::Malformed {
-            path,
-            reason: format!("it has more than {MAX} bytes"),
-        });
-    }
-    Ok(content)
+    let content = records::read_file(&path, MAX)?;
+    content.ok_or_else(|| Error::file("read", &path)(ErrorKind::NotFound.into()))
 }
 
 /// The most that is read of it, in bytes: manifests and configs have up to 4 MiB.

@@ -101,7 +101,7 @@ impl Store {
         }
         // What is marked so and still there when somebody writes next is removed then.
         for layer in list.iter_mut().filter(|layer| gone.contains(&layer.id)) {
-            layer.mark_incomplete(true);
+            layer.mark_incomplete();
         }
         records::write(&path, &list)?;
         lock.touch()?;

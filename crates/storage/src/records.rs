@@ -52,29 +52,38 @@ pub(crate) type Rest = BTreeMap<String, serde_json::Value>;
 
 /// Reads a list of records; a file that is not there is an empty list.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::file("read", path)(error)),
+    let Some(text) = read_file(path, MAX_LIST)? else {
+        return Ok(Vec::new());
     };
-    let mut text = Vec::new();
-    let mut bounded = file.take(MAX_LIST + 1);
-    bounded
-        .read_to_end(&mut text)
-        .map_err(Error::file("read", path))?;
-    let malformed = |reason: String| Error::Malformed {
-        path: path.to_owned(),
-        reason,
-    };
-    if text.len() as u64 > MAX_LIST {
-        return Err(malformed(format!("it has more than {MAX_LIST} bytes")));
-    }
     if text.iter().all(u8::is_ascii_whitespace) {
         return Ok(Vec::new());
     }
-    let list: Option<Vec<T>> =
-        serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+    let list: Option<Vec<T>> = serde_json::from_slice(&text).map_err(|error| Error::Malformed {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
     Ok(list.unwrap_or_default())
+}
+
+/// Reads a file of at most so many bytes; `None`: it is not there.
+pub(crate) fn read_file(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::file("read", path)(error)),
+    };
+    let mut content = Vec::new();
+    let mut bounded = file.take(most + 1);
+    bounded
+        .read_to_end(&mut content)
+        .map_err(Error::file("read", path))?;
+    if content.len() as u64 > most {
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            reason: format!("it has more than {most} bytes"),
+        });
+    }
+    Ok(Some(content))
 }
 
 /// Puts a list of records in the place of the old one.

@@ -106,15 +106,11 @@ impl Store {
     /// # Errors
     /// When the records cannot be read, or a layer is missing.
     pub fn layers_of(&self, image: &ImageRecord) -> Result<Vec<LayerRecord>> {
-        let mut known = Vec::new();
-        for home in self.homes() {
-            known.extend(home.layers()?);
-        }
+        let known = self.layers()?;
         let mut layers: Vec<LayerRecord> = Vec::new();
         let mut wanted = image.layer.clone().filter(|id| !id.is_empty());
         while let Some(id) = wanted {
             let layer = known.iter().find(|layer| layer.id == id);
-            let layer = layer.filter(|layer| !layer.is_incomplete());
             let Some(layer) = layer.filter(|_| layers.len() < MAX_DEPTH) else {
                 return Err(Error::NotFound(format!(
                     "image `{}` has lost its layer `{id}`",
@@ -128,36 +124,17 @@ impl Store {
         Ok(layers)
     }
 
-    /// Returns the complete layers that came in a blob of this digest, or whose content has it.
+    /// Returns all complete layers, this store's own first.
     ///
     /// # Errors
     /// When the records cannot be read.
-    pub fn layers_from(&self, digest: &str) -> Result<Vec<LayerRecord>> {
-        let mut found = Vec::new();
+    pub fn layers(&self) -> Result<Vec<LayerRecord>> {
+        let mut layers = Vec::new();
         for home in self.homes() {
-            let layers = home.layers()?.into_iter();
-            found.extend(layers.filter(|layer| {
-                let came_in = layer.compressed_diff_digest.as_deref() == Some(digest);
-                let holds = layer.diff_digest.as_deref() == Some(digest);
-                (came_in || holds) && !layer.is_incomplete()
-            }));
+            layers.extend(home.layers()?);
         }
-        Ok(found)
-    }
-
-    /// Returns a complete layer by its ID.
-    ///
-    /// # Errors
-    /// When the records cannot be read.
-    pub fn layer(&self, id: &str) -> Result<Option<LayerRecord>> {
-        for home in self.homes() {
-            let mut layers = home.layers()?.into_iter();
-            let layer = layers.find(|layer| layer.id == id && !layer.is_incomplete());
-            if layer.is_some() {
-                return Ok(layer);
-            }
-        }
-        Ok(None)
+        layers.retain(|layer| !layer.is_incomplete());
+        Ok(layers)
     }
 
     /// Returns the folder of images and layers that has this layer's files.

@@ -83,12 +83,17 @@ pub(crate) struct Part {
 
 /// Returns a part of a file piece by piece. It is read from the first poll on.
 fn stream_of(file: Arc<File>, part: Part) -> BoxStream<'static, io::Result<Bytes>> {
+    produced(move |sender| send_part(&file, part, sender))
+}
+
+/// Returns what `work` sends, which runs where it may block, from the first poll on. It ends when all
+/// is sent, or when sending fails because the stream is gone.
+pub(crate) fn produced(
+    work: impl FnOnce(&mpsc::Sender<io::Result<Bytes>>) + Send + 'static,
+) -> BoxStream<'static, io::Result<Bytes>> {
     let start = async move {
         let (sender, receiver) = mpsc::channel(DEPTH);
-        // Ends by itself: at the end of the part, or when the receiver is gone.
-        drop(tokio::task::spawn_blocking(move || {
-            send_part(&file, part, &sender);
-        }));
+        drop(tokio::task::spawn_blocking(move || work(&sender)));
         stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|piece| (piece, receiver))
         })

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashSet};
 
 use dhow_transport::{Deletion, Kind};
-use futures_util::stream::{self, StreamExt as _};
 
 use super::destination::{hash, tags};
 use super::image::parse;
@@ -65,10 +64,11 @@ impl Run {
             outcomes.push(too_many(doomed.len(), total, allowed));
             return outcomes;
         }
-        let removals = stream::iter(doomed)
-            .map(|name| self.remove_one(name))
-            .buffer_unordered(AT_ONCE);
-        outcomes.extend(removals.collect::<Vec<_>>().await);
+        // One after another: Docker's registry looks at all tags of a repository when it deletes a
+        // manifest, and was seen to answer 404 when another one went meanwhile.
+        for name in doomed {
+            outcomes.push(self.remove_one(name).await);
+        }
         outcomes
     }
 
@@ -160,7 +160,3 @@ fn too_many(doomed: usize, total: usize, allowed: usize) -> SyncOutcome {
         ..removed("--delete".to_owned())
     }
 }
-
-/// How many tags are removed at once. One: Docker's registry looks at all tags of a repository when it
-/// deletes a manifest, and was seen to answer 404 when another one went meanwhile.
-const AT_ONCE: usize = 1;

@@ -70,12 +70,16 @@ impl LayerRecord {
         known.find(|known| self.compression == Some(number_of(*known)))
     }
 
-    /// Marks it as one that is being made, or takes the mark away.
-    pub(crate) fn mark_incomplete(&mut self, incomplete: bool) {
-        self.flags = incomplete.then(|| {
-            let mark = (INCOMPLETE.to_owned(), Value::Bool(true));
-            Map::from_iter([mark])
-        });
+    /// Returns whether it came in a blob of this digest, or its content has it.
+    pub fn is_from(&self, digest: &str) -> bool {
+        let came_in = self.compressed_diff_digest.as_deref() == Some(digest);
+        came_in || self.diff_digest.as_deref() == Some(digest)
+    }
+
+    /// Marks it as one that whoever writes next removes.
+    pub(crate) fn mark_incomplete(&mut self) {
+        let mark = (INCOMPLETE.to_owned(), Value::Bool(true));
+        self.flags = Some(Map::from_iter([mark]));
     }
 }
 

@@ -56,10 +56,11 @@ pub(super) fn stack(
         ids: ids(diff_ids),
         new: Vec::new(),
     };
+    let known = store.layers().map_err(store_error)?;
+    let known: HashSet<&str> = known.iter().map(|layer| layer.id.as_str()).collect();
     for (index, layer) in layers.iter().enumerate() {
-        let id = &stack.ids[index];
-        let known = store.layer(id).map_err(store_error)?;
-        if known.is_some() || made.contains(id) {
+        let id = stack.ids[index].clone();
+        if known.contains(id.as_str()) || made.contains(&id) {
             continue;
         }
         let came = arrived.get(&layer.digest).ok_or_else(|| {
@@ -67,54 +68,25 @@ pub(super) fn stack(
             Error::new(Kind::Bug, message)
         })?;
         check(came, layer, &diff_ids[index])?;
+        let (diff_size, compression) = (came.diff_size, came.compression);
         let parent = index.checked_sub(1).map(|below| stack.ids[below].clone());
-        let again = layers[index + 1..]
-            .iter()
-            .any(|other| other.digest == layer.digest);
+        let mut above = layers[index + 1..].iter();
+        let again = above.any(|other| other.digest == layer.digest);
         let staged = match (&came.form, store.driver()) {
-            (Form::Staged(_), Driver::Overlay) if !again => None,
-            _ => Some(pending::stage(
-                store,
-                came,
-                base(&stack, parent.as_deref()),
-            )?),
-        };
-        let facts = NewFacts::of(came, layer);
-        let staged = match staged {
-            Some(staged) => staged,
-            None => take(arrived, &layer.digest)?,
+            (Form::Staged(_), Driver::Overlay) if !again => take(arrived, &layer.digest)?,
+            _ => pending::stage(store, came, base(&stack, parent.as_deref()))?,
         };
         stack.new.push(NewLayer {
             staged,
-            id: stack.ids[index].clone(),
+            id,
             parent,
             diff_id: diff_ids[index],
-            diff_size: facts.diff_size,
-            blob: Some((layer.digest, facts.blob_size)),
-            compression: facts.compression,
+            diff_size,
+            blob: Some((layer.digest, layer.size)),
+            compression,
         });
     }
     Ok(stack)
-}
-
-struct NewFacts {
-    diff_size: u64,
-    blob_size: u64,
-    compression: Option<dhow_model::Compression>,
-}
-
-impl NewFacts {
-    fn of(came: &Arrived, layer: &Descriptor) -> Self {
-        Self {
-            diff_size: came.diff_size,
-            blob_size: if came.blob_size > 0 {
-                came.blob_size
-            } else {
-                layer.size
-            },
-            compression: came.compression,
-        }
-    }
 }
 
 /// Checks that a layer is the one that the config speaks of.

@@ -21,7 +21,6 @@ use crate::file_blob::blocking;
 pub(super) struct Arrived {
     pub(super) diff_id: Digest,
     pub(super) diff_size: u64,
-    pub(super) blob_size: u64,
     pub(super) compression: Option<Compression>,
     pub(super) form: Form,
 }
@@ -58,7 +57,6 @@ pub(super) async fn receive(store: Store, tmp: PathBuf, blob: Blob) -> Result<Ar
     Ok(Arrived {
         diff_id: facts.diff_id,
         diff_size: facts.unpacked_size,
-        blob_size: 0,
         compression: facts.compression,
         form,
     })

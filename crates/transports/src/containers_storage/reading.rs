@@ -7,10 +7,10 @@ use dhow_model::{Algorithm, Digest, Hasher};
 use dhow_storage::{LayerRecord, Store};
 use dhow_transport::Result;
 use futures_core::stream::BoxStream;
-use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use super::store_error;
+use crate::file_blob::produced;
 
 /// Opens a layer from this byte of its archive on. It is read from the first poll on.
 pub(super) fn open(
@@ -18,19 +18,11 @@ pub(super) fn open(
     layer: LayerRecord,
     skip: u64,
 ) -> BoxStream<'static, io::Result<Bytes>> {
-    let start = async move {
-        let (sender, receiver) = mpsc::channel(DEPTH);
-        // Ends by itself: at the end of the layer, or when the receiver is gone.
-        drop(tokio::task::spawn_blocking(move || {
-            if let Err(error) = send(&store, &layer, skip, &sender) {
-                drop(sender.blocking_send(Err(error)));
-            }
-        }));
-        stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|piece| (piece, receiver))
-        })
-    };
-    stream::once(start).flatten().boxed()
+    produced(move |sender| {
+        if let Err(error) = send(&store, &layer, skip, sender) {
+            drop(sender.blocking_send(Err(error)));
+        }
+    })
 }
 
 fn send(
@@ -67,9 +59,6 @@ pub(super) fn measure(store: &Store, layer: &LayerRecord) -> Result<(Digest, u64
         size += read as u64;
     }
 }
-
-/// How many pieces wait for the reader of the stream.
-const DEPTH: usize = 2;
 
 /// The size of a piece, in bytes.
 const PIECE: usize = 128 << 10;

@@ -77,17 +77,17 @@ impl StorageSink {
             return Ok(None);
         };
         let expected = lock(&self.state).expected.get(index).cloned();
-        let store = self.store.clone();
+        let (store, digest) = (self.store.clone(), digest.to_string());
         blocking(move || {
-            if let Some(id) = expected
-                && let Some(layer) = store.layer(&id).map_err(store_error)?
-            {
-                return Ok(Some(layer));
-            }
-            let found = store.layers_from(&digest.to_string());
-            let mut found = found.map_err(store_error)?.into_iter();
+            let mut layers = store.layers().map_err(store_error)?;
+            let becomes = |layer: &LayerRecord| expected.as_ref() == Some(&layer.id);
             // A layer that cannot be read again is of no use above another one.
-            Ok(found.find(|layer| layer.diff_digest.is_some() && store.can_read(layer)))
+            let holds = |layer: &LayerRecord| {
+                layer.is_from(&digest) && layer.diff_digest.is_some() && store.can_read(layer)
+            };
+            let place = layers.iter().position(becomes);
+            let place = place.or_else(|| layers.iter().position(holds));
+            Ok(place.map(|place| layers.swap_remove(place)))
         })
         .await?
     }
@@ -104,9 +104,8 @@ impl Sink for StorageSink {
     }
 
     async fn present_root(&self) -> Result<Option<Digest>> {
-        let location = self.location.clone();
+        let (store, location) = (self.store.clone(), self.location.clone());
         blocking(move || {
-            let store = location.store()?;
             let name = location.name.in_store(&store)?;
             let found = store.find(&name).map_err(store_error)?;
             let digest = found.and_then(|found| found.record.digest);
@@ -147,7 +146,6 @@ impl Sink for StorageSink {
         let arrived = Arrived {
             diff_id,
             diff_size: u64::try_from(record.diff_size.unwrap_or_default()).unwrap_or_default(),
-            blob_size: size,
             compression: record.packed_with(),
             form: Form::Known(Box::new(record)),
         };
@@ -167,9 +165,8 @@ impl Sink for StorageSink {
         let (blob, measured) = crate::measured::measured(blob, want);
         if matches!(want.slot, Slot::Layer { .. }) {
             let (store, tmp) = (self.store.clone(), self.tmp.clone());
-            let mut arrived = pending::receive(store, tmp, blob).await?;
+            let arrived = pending::receive(store, tmp, blob).await?;
             let (digest, size) = measured.result()?;
-            arrived.blob_size = size;
             lock(&self.state).layers.insert(digest, arrived);
             return Ok(sent(digest, size));
         }
@@ -317,7 +314,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Under which key Podman keeps the images of an index.
-pub(super) const INSTANCES: &str = "instances.json";
+const INSTANCES: &str = "instances.json";
 
 /// Layers that are unpacked at once.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::new(4).expect("4 is not zero");

@@ -36,9 +36,7 @@ impl StorageSource {
     pub(super) fn open(location: StorageLocation) -> Result<Self> {
         let store = location.store()?;
         let found = location.find(&store)?;
-        let records = store.layers_of(&found.record).map_err(store_error)?;
-        let layers = records.into_iter().map(|record| Held::of(&store, record));
-        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let layers = Held::all(&store, &found.record)?;
         let mut root = manifest(&found, location.name.digest())?;
         if root.kind().is_docker1() {
             let held: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
@@ -52,9 +50,7 @@ impl StorageSource {
             root,
         })
     }
-}
 
-impl StorageSource {
     /// Returns the layer whose content has this digest.
     async fn layer(&self, diff_id: &Digest) -> Result<Option<Held>> {
         let own = self.layers.iter().find(|layer| layer.diff_id == *diff_id);
@@ -63,12 +59,10 @@ impl StorageSource {
         }
         let (store, digest) = (self.store.clone(), diff_id.to_string());
         blocking(move || {
-            let found = store.layers_from(&digest).map_err(store_error)?.into_iter();
-            let mut found = found.filter(|layer| layer.diff_digest.as_ref() == Some(&digest));
-            found
-                .next()
-                .map(|record| Held::of(&store, record))
-                .transpose()
+            let layers = store.layers().map_err(store_error)?.into_iter();
+            let mut layers = layers.filter(|layer| layer.diff_digest.as_ref() == Some(&digest));
+            let layer = layers.next();
+            layer.map(|record| Held::of(&store, record)).transpose()
         })
         .await?
     }
@@ -83,11 +77,7 @@ impl StorageSource {
             let Some(found) = with_config(&store, &config)? else {
                 return Ok(Vec::new());
             };
-            let records = store.layers_of(&found.record).map_err(store_error)?;
-            records
-                .into_iter()
-                .map(|record| Held::of(&store, record))
-                .collect()
+            Held::all(&store, &found.record)
         })
         .await?
     }
@@ -100,6 +90,13 @@ fn with_config(store: &Store, digest: &String) -> Result<Option<Found>> {
 }
 
 impl Held {
+    /// Returns the layers of an image, the lowest first. Blocks.
+    fn all(store: &Store, image: &ImageRecord) -> Result<Vec<Self>> {
+        let records = store.layers_of(image).map_err(store_error)?;
+        let layers = records.into_iter().map(|record| Self::of(store, record));
+        layers.collect()
+    }
+
     fn of(store: &Store, record: LayerRecord) -> Result<Self> {
         let noted = (record.diff_digest.as_deref(), record.diff_size);
         let (diff_id, size) = match noted {
