@@ -4,13 +4,23 @@ mod images;
 mod stage;
 
 use std::fs;
+use std::path::Path;
 
 use crate::shell::build_dhow;
-use stage::{Expect, Stage, say};
+use stage::say;
+pub(crate) use stage::{Expect, Stage};
 
 /// Plays the walkthrough.
 pub(crate) fn run() -> Result<(), String> {
-    let mut stage = Stage::open(build_dhow()?)?;
+    play(&build_dhow()?, |_| Ok(()))
+}
+
+/// Plays the walkthrough with a program, and something more on the same stage.
+pub(crate) fn play(
+    dhow: &Path,
+    more: impl FnOnce(&mut Stage) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut stage = Stage::open(dhow.to_owned())?;
     images::write(&stage.path("hub"))?;
     let hub = stage.serve("hub", "hub", &[])?;
     let users = stage.write_users("skopeo", TOKEN)?;
@@ -26,6 +36,7 @@ pub(crate) fn run() -> Result<(), String> {
     push(&mut stage)?;
     persist(&mut stage)?;
     certificates(&mut stage)?;
+    more(&mut stage)?;
     say(&format!(
         "done: {} commands, every answer as it should be",
         stage.count()

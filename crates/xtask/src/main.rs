@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask demo`, `test`, `tidy`, `bench` and `simulate`.
+//! Project automation: `cargo xtask demo`, `test`, `tidy`, `bench`, `link-order` and `simulate`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -7,6 +7,7 @@
 
 mod bench;
 mod demo;
+mod link_order;
 mod packages;
 mod shell;
 mod simulate;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("bench") => bench::run(&arguments[1..]),
+        Some("link-order") => link_order::run(&arguments[1..]),
         Some("simulate") => simulate::run(&arguments[1..]),
         Some(bench::MEASURE) => bench::measure(&arguments[1..]),
         _ => Err(USAGE.to_owned()),
@@ -42,5 +44,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    that the end-to-end tests use
   tidy             check sizes, names, layering and documents
   bench [OPTION]   measure dhow beside other tools; --help shows the options
+  link-order [--check]
+                   record which functions daily commands run, for the linker (needs valgrind); with
+                   --check say whether the record is still good
   simulate [OPTION]
                    estimate what a mirror costs, in virtual time; --help shows the options";

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 /// Returns the root of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -9,14 +10,16 @@ pub(crate) fn root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// Runs a program in the root of the workspace and fails when it does.
+/// Runs a program in the root of the workspace, says how long that took, and fails when it does.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     println!("+ {program} {}", arguments.join(" "));
+    let started = Instant::now();
     let status = Command::new(program)
         .args(arguments)
         .current_dir(root())
         .status()
         .map_err(|error| format!("cannot run {program}: {error}"))?;
+    println!("  {:.0} s", started.elapsed().as_secs_f64());
     if status.success() {
         Ok(())
     } else {
