@@ -48,7 +48,7 @@ fn gunzip_beside(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn gzip(bencher: Bencher<'_, '_>) {
-    measure(bencher, &CONTENT, |body| pack(body, Packing::GZIP).0);
+    measure(bencher, &CONTENT, |body| pack(body, Packing::GZIP, None).0);
 }
 
 type Stream = BoxStream<'static, io::Result<Bytes>>;

@@ -6,19 +6,20 @@ mod zstd;
 
 use std::io;
 
-use dhow_model::{Algorithm, Annotations, Hasher};
+use dhow_model::{Algorithm, Annotations, Digest, Hasher};
 
 pub(crate) use self::queue::Queue;
 use crate::stage::{self, Input, Output, Stream};
 use crate::{Facts, PackFacts, PackFormat, Packing};
 
 /// Returns the compressed stream, and the place where its facts appear when it has ended well. All
-/// cores take part, and the bytes that come out do not depend on how many there are.
-pub fn pack(body: Stream, packing: Packing) -> (Stream, Facts<PackFacts>) {
+/// cores take part, and the bytes that come out do not depend on how many there are. Who verifies the
+/// content on its way here says its digest; else it is found out.
+pub fn pack(body: Stream, packing: Packing, diff_id: Option<Digest>) -> (Stream, Facts<PackFacts>) {
     let facts = Facts::default();
     let told = facts.clone();
     let stream = stage::run(body, move |input, output| {
-        let mut tally = Tally::new(output);
+        let mut tally = Tally::new(output, diff_id);
         let annotations = match packing.format {
             PackFormat::Gzip => gzip::pack(input, &mut tally, packing.gzip_level())?,
             PackFormat::Zstd => zstd::pack(input, &mut tally, packing.zstd_level())?,
@@ -35,17 +36,24 @@ pub fn pack(body: Stream, packing: Packing) -> (Stream, Facts<PackFacts>) {
 /// Counts and hashes what goes in and what comes out.
 pub(crate) struct Tally<'a> {
     output: &'a mut Output,
-    diff_id: Hasher,
+    diff_id: DiffId,
     unpacked_size: u64,
     digest: Hasher,
     size: u64,
 }
 
+/// The digest of what goes in.
+enum DiffId {
+    Known(Digest),
+    Hashed(Hasher),
+}
+
 impl<'a> Tally<'a> {
-    pub(crate) fn new(output: &'a mut Output) -> Self {
+    pub(crate) fn new(output: &'a mut Output, diff_id: Option<Digest>) -> Self {
+        let hashed = || DiffId::Hashed(Hasher::new(Algorithm::Sha256));
         Self {
             output,
-            diff_id: Hasher::new(Algorithm::Sha256),
+            diff_id: diff_id.map_or_else(hashed, DiffId::Known),
             unpacked_size: 0,
             digest: Hasher::new(Algorithm::Sha256),
             size: 0,
@@ -54,7 +62,9 @@ impl<'a> Tally<'a> {
 
     /// Takes note of content that goes in.
     pub(crate) fn took(&mut self, content: &[u8]) {
-        self.diff_id.update(content);
+        if let DiffId::Hashed(hasher) = &mut self.diff_id {
+            hasher.update(content);
+        }
         self.unpacked_size += content.len() as u64;
     }
 
@@ -65,7 +75,10 @@ impl<'a> Tally<'a> {
 
     fn facts(self, annotations: Annotations) -> PackFacts {
         PackFacts {
-            diff_id: self.diff_id.finish(),
+            diff_id: match self.diff_id {
+                DiffId::Known(digest) => digest,
+                DiffId::Hashed(hasher) => hasher.finish(),
+            },
             unpacked_size: self.unpacked_size,
             digest: self.digest.finish(),
             size: self.size,

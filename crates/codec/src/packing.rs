@@ -103,11 +103,11 @@ impl Packing {
         }
     }
 
-    /// Returns the level of libdeflate: its levels are finer than zlib's, and its 4 is both smaller
-    /// and faster than what other tools write by default.
+    /// Returns the level of libdeflate. Its 1 is as small as what skopeo and Docker write by default,
+    /// in a third less time than its own 4, which is 5 % smaller.
     pub(crate) fn gzip_level(self) -> i32 {
         match self.level {
-            None | Some(-1) => 4,
+            None | Some(-1) => 1,
             Some(8) => 9,
             Some(9) => 12,
             Some(level) => level.clamp(0, 7),

@@ -22,7 +22,7 @@ async fn packed(content: &[u8]) -> (Vec<u8>, Annotations) {
         format: PackFormat::ZstdChunked,
         level: None,
     };
-    let (stream, facts) = pack(stream::iter(pieces).boxed(), packing);
+    let (stream, facts) = pack(stream::iter(pieces).boxed(), packing, None);
     let all: Vec<Bytes> = stream.map(|piece| piece.unwrap()).collect().await;
     let facts = facts.take().unwrap();
     assert_eq!(facts.diff_id, Digest::sha256(content));

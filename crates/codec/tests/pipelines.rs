@@ -42,7 +42,7 @@ async fn whole(mut stream: Stream) -> io::Result<Vec<u8>> {
 }
 
 async fn packed(content: &[u8], format: PackFormat, level: Option<i32>) -> Vec<u8> {
-    let (stream, facts) = pack(pieces(content), Packing { format, level });
+    let (stream, facts) = pack(pieces(content), Packing { format, level }, None);
     let all = whole(stream).await.expect("it is compressed");
     let facts = facts.take().expect("there are facts");
     assert_eq!(facts.diff_id, Digest::sha256(content));
@@ -144,6 +144,7 @@ async fn an_error_of_the_body_comes_out_as_it_is_and_there_are_no_facts() {
                 format,
                 level: None,
             },
+            None,
         );
         check(whole(stream).await);
         assert!(facts.take().is_none());
@@ -154,6 +155,23 @@ async fn an_error_of_the_body_comes_out_as_it_is_and_there_are_no_facts() {
     let (stream, facts) = learn(broken());
     check(whole(stream).await);
     assert!(facts.take().is_none());
+}
+
+#[tokio::test]
+async fn a_digest_that_is_known_is_told_and_changes_no_byte() {
+    let content = text(300_000);
+    for format in FORMATS {
+        let packing = Packing {
+            format,
+            level: None,
+        };
+        let known = Digest::sha256(&content);
+        let (stream, facts) = pack(pieces(&content), packing, Some(known));
+        let packed = whole(stream).await.unwrap();
+        let (stream, found) = pack(pieces(&content), packing, None);
+        assert_eq!(packed, whole(stream).await.unwrap());
+        assert_eq!(facts.take(), found.take());
+    }
 }
 
 #[tokio::test]
@@ -180,6 +198,7 @@ async fn a_stream_that_is_dropped_ends_its_threads() {
                 format,
                 level: None,
             },
+            None,
         );
         assert!(stream.next().await.unwrap().is_ok());
         drop(stream);

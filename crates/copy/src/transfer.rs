@@ -22,7 +22,7 @@ use dhow_codec::{
     Expectation, Facts, PackFacts, Packing, UnpackFacts, learn, pack, unpack, unpack_unhashed,
     verify_from,
 };
-use dhow_model::{Annotations, Compression, Digest, Reference, Repository};
+use dhow_model::{Algorithm, Annotations, Compression, Digest, Reference, Repository};
 use dhow_transport::{Blob, BlobWant, Body, ByteRange, Kind, Location, Placed, Sink, Source};
 use futures_core::stream::BoxStream;
 
@@ -105,7 +105,12 @@ impl Arrival {
 enum Story {
     Kept,
     Learned(Facts<UnpackFacts>),
-    Packed(Packing, Facts<PackFacts>, Option<Facts<UnpackFacts>>),
+    /// Compressed, after it was decompressed if there are facts of that.
+    Packed(
+        Packing,
+        Facts<PackFacts>,
+        Option<Facts<Option<Compression>>>,
+    ),
     Unpacked(Facts<UnpackFacts>),
     /// Decompressed for a sink that takes the digest of what it stores.
     Unhashed(Facts<Option<Compression>>),
@@ -246,7 +251,7 @@ impl Context {
             &fault,
             (from, resume),
         );
-        let (body, story) = self.begin(body, planned.step).await;
+        let (body, story) = self.begin(body, planned).await;
         // What is wrong with content that cannot be decompressed is the source's fault, too.
         let body = tap::watch(body, &fault);
         let mut blob =
@@ -330,8 +335,8 @@ impl Context {
 
 impl Context {
     /// Starts the step on a stream.
-    async fn begin(&self, body: Stream, step: Step) -> (Stream, Story) {
-        match step {
+    async fn begin(&self, body: Stream, planned: &BlobPlan) -> (Stream, Story) {
+        match planned.step {
             Step::Keep => (body, Story::Kept),
             Step::Learn => {
                 let (body, facts) = learn(body);
@@ -341,13 +346,16 @@ impl Context {
                 // It is called uncompressed, and is not.
                 (Some(_), body) => (body, Story::Kept),
                 (None, body) => {
-                    let (body, facts) = pack(body, packing);
+                    // It has been verified to be this.
+                    let known = Some(planned.blob.digest);
+                    let known = known.filter(|of| of.algorithm() == Algorithm::Sha256);
+                    let (body, facts) = pack(body, packing, known);
                     (body, Story::Packed(packing, facts, None))
                 }
             },
             Step::Repack(packing) => {
-                let (body, before) = unpack(body);
-                let (body, facts) = pack(body, packing);
+                let (body, before) = unpack_unhashed(body);
+                let (body, facts) = pack(body, packing, None);
                 (body, Story::Packed(packing, facts, Some(before)))
             }
             Step::Unpack if self.sink.caps().verifies => {

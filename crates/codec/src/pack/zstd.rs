@@ -88,7 +88,7 @@ mod tests {
             let error = Arc::new(Mutex::new(None));
             let told = Arc::clone(&error);
             let stream = stage::run(body, move |input, output| {
-                let done = pack_with(input, &mut Tally::new(output), 3, threads);
+                let done = pack_with(input, &mut Tally::new(output, None), 3, threads);
                 *told.lock().unwrap() = done.err();
                 Ok(())
             });

@@ -212,7 +212,12 @@ impl Context {
             }
             Story::Packed(packing, facts, before) => {
                 let facts = facts.value().ok_or(Error::Lost)?;
-                if let Some(before) = before.and_then(|before| before.value()) {
+                if let Some(compression) = before.and_then(|before| before.value()) {
+                    let before = UnpackFacts {
+                        compression,
+                        diff_id: facts.diff_id,
+                        unpacked_size: facts.unpacked_size,
+                    };
                     self.learn_unpacked(planned, &before).await;
                 }
                 let known = Known {
