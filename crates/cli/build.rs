@@ -1,6 +1,10 @@
 //! Tells the linker to put the functions that daily commands run side by side, and to pack the
 //! relocations (docs/decisions/0018-functions-side-by-side.md). Both make a process smaller and its
 //! start shorter, and change nothing else; where they may not work they are left out.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells build scripts in the environment"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -286,6 +286,9 @@ fn every_place_gives_to_every_other_with_every_kind_of_image_heavy() {
                 let wanted = if many { first.layers.as_slice() } else { one };
                 assert_eq!(arrived.layers, wanted, "{what}");
                 clear(&bench.desk, "target");
+                if !is_compared(kind.name, *from, *to) {
+                    continue;
+                }
                 if let Some(theirs) = bench.by_skopeo(&source, *to, many) {
                     assert_eq!(arrived.layers, theirs.layers, "{what}");
                     // What skopeo remembers of a registry may lead it to zstd, and that to OCI. It
@@ -303,6 +306,12 @@ fn every_place_gives_to_every_other_with_every_kind_of_image_heavy() {
         compared == 0 || compared > 150,
         "skopeo did {compared} of them"
     );
+}
+
+/// Returns whether skopeo does a copy, too. With a hundred layers it takes the most of the time of this
+/// test, and shows nothing beyond registries that fewer layers do not.
+fn is_compared(kind: &str, from: Place, to: Place) -> bool {
+    kind != "hundred" || [from, to].contains(&Place::Registry)
 }
 
 fn clear(desk: &Desk, name: &str) {
