@@ -14,6 +14,8 @@ pub(super) struct Resume {
     pub(super) checkpoints: Checkpoints,
     /// Where the last try began.
     start: AtomicU64,
+    /// The furthest position that any try has come to.
+    furthest: AtomicU64,
     /// The destination has bytes from an earlier process, which this one has not verified.
     unseen: AtomicBool,
     /// That was why a try failed; it is not relied on again.
@@ -21,9 +23,11 @@ pub(super) struct Resume {
 }
 
 impl Resume {
-    /// Returns how many bytes have passed in the last try, which has come to `position`.
+    /// Returns how many bytes the last try, which has come to `position`, has brought that none before
+    /// it had: content that is wrong in its middle breaks there each time.
     pub(super) fn progress(&self, position: u64) -> u64 {
-        position.saturating_sub(self.start.load(Ordering::Relaxed))
+        let before = self.furthest.fetch_max(position, Ordering::Relaxed);
+        position.saturating_sub(before.max(self.start.load(Ordering::Relaxed)))
     }
 
     /// Returns whether a failure may come from what an earlier process left; once.

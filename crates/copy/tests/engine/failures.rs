@@ -137,19 +137,22 @@ async fn manifests_are_read_and_written_again() {
 
 #[tokio::test(start_paused = true)]
 async fn trying_again_has_an_end() {
-    let image = ImageSpec::oci(5).build();
-    let victim = layer(&image, 0);
-    let from = Memory::holding("from", &image).with_fault(Fault::Break(victim, 100));
-    let to = Memory::new("to");
-    let options = Options {
-        retries: 3,
-        ..options()
-    };
-    assert_eq!(kind(copy(&from, &to, options).await), Kind::Io);
-    let reads = from.calls();
-    let reads = reads.iter().filter(|call| **call == Call::Blob(victim));
-    assert_eq!(reads.count(), 4);
-    assert_eq!(to.root(), None);
+    // Where much passes before it breaks, it breaks in the same place all the same.
+    for size in [1000, 5_000_000] {
+        let image = ImageSpec::oci(5).layer_size(size).build();
+        let victim = layer(&image, 0);
+        let from = Memory::holding("from", &image).with_fault(Fault::Break(victim, 100));
+        let to = Memory::new("to");
+        let options = Options {
+            retries: 3,
+            ..options()
+        };
+        assert_eq!(kind(copy(&from, &to, options).await), Kind::Io);
+        let reads = from.calls();
+        let reads = reads.iter().filter(|call| **call == Call::Blob(victim));
+        assert_eq!(reads.count(), 4, "{size}");
+        assert_eq!(to.root(), None);
+    }
 }
 
 #[tokio::test(start_paused = true)]
