@@ -162,23 +162,25 @@ fn planned_report(root: Descriptor, images: usize, plan: PlanSummary) -> Report 
 }
 
 fn report(outcome: &Outcome, images: usize) -> Report {
-    let tally = |wanted: &[How]| {
-        let blobs = outcome
-            .placed
-            .iter()
-            .filter(|placed| wanted.contains(&placed.how));
+    let tally = |wanted: fn(How) -> bool| {
+        let placed = outcome.placed.iter();
+        let blobs = placed.filter(|placed| wanted(placed.how));
         blobs.fold(Tally::default(), |sum, placed| Tally {
             blobs: sum.blobs + 1,
-            bytes: sum.bytes + placed.size,
+            bytes: sum.bytes
+                + match placed.how {
+                    How::Parts { fetched } => fetched,
+                    _ => placed.size,
+                },
         })
     };
     Report {
         digest: outcome.root.digest,
         media_type: outcome.root.media_type.clone(),
         images,
-        sent: tally(&[How::Sent]),
-        reused: tally(&[How::Present, How::Linked]),
-        mounted: tally(&[How::Mounted]),
+        sent: tally(|how| matches!(how, How::Sent | How::Parts { .. })),
+        reused: tally(|how| matches!(how, How::Present | How::Linked)),
+        mounted: tally(|how| how == How::Mounted),
         unchanged: false,
         served_by: None,
         plan: None,

@@ -82,9 +82,9 @@ fn chance() -> u16 {
 }
 
 /// Returns an error and its causes on one line.
-fn one_line(error: &Error) -> String {
+pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
         text.push_str(&error.to_string());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dhow_model::{ManifestKind, RawManifest};
-use dhow_transport::{How, Kind, Placed};
+use dhow_transport::{Kind, Placed};
 
 use crate::assemble::Member;
 use crate::make::{self, Made, Parts};
@@ -102,7 +102,7 @@ impl Publication {
                 .values()
                 .map(|arrival| &arrival.placed)
                 .chain(made)
-                .any(|placed| placed.how != How::Sent)
+                .any(|placed| placed.how.was_there())
     }
 
     async fn place_made(&self, made: &Made, reuse: Reuse) -> Result<Vec<Placed>, Error> {
@@ -143,7 +143,7 @@ impl Publication {
             let key = planned.key();
             let reused = arrivals
                 .get(&key)
-                .is_some_and(|arrival| arrival.placed.how != How::Sent);
+                .is_some_and(|arrival| arrival.placed.how.was_there());
             if reused {
                 let sent = self.work.context.send(planned, Reuse::Forbidden).await?;
                 arrivals.insert(key, sent);

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! reuse? ─▶ source.blob ─▶ count ─▶ verify ─▶ unpack | pack | learn ─▶ sink.put_blob ─▶ Arrival
+//!      └─▶ source.part … ─▶ count ─▶ sink.put_parts ───────────────────────────────────┘
 //! ```
 
 mod ask;
 mod blame;
 mod config;
+mod parts;
 mod resume;
 mod reuse;
 mod spool;
@@ -23,7 +25,7 @@ use dhow_codec::{
     verify_from,
 };
 use dhow_model::{Algorithm, Annotations, Compression, Digest, Reference, Repository};
-use dhow_transport::{Blob, BlobWant, Body, ByteRange, Kind, Location, Placed, Sink, Source};
+use dhow_transport::{Blob, Body, ByteRange, Kind, Location, Placed, Sink, Source};
 use futures_core::stream::BoxStream;
 
 use crate::admit::Tree;
@@ -230,6 +232,9 @@ impl Context {
         }
         let fault = Fault::default();
         let mut want = self.want(planned);
+        if let Some(placed) = self.by_parts(planned, &want, (counter, attempt)).await {
+            return self.arrived(planned, placed, Story::Kept).await;
+        }
         let from = self.resume_point(planned, &want, (resume, attempt)).await;
         counter.store(from.start, Ordering::Relaxed);
         let blob = self.open(planned, from.read_from, attempt).await?;
@@ -317,19 +322,6 @@ impl Context {
             )
         };
         tap::watch(body, fault)
-    }
-
-    fn want(&self, planned: &BlobPlan) -> BlobWant {
-        let keeps = planned.step.keeps_bytes();
-        BlobWant {
-            digest: keeps.then_some(planned.blob.digest),
-            // Schema 1 says no sizes, and no blob that is known to be empty is a layer.
-            size: (keeps && planned.blob.size > 0).then_some(planned.blob.size),
-            media_type: planned.blob.media_type.clone(),
-            slot: planned.slot,
-            mount_from: self.mount_from.clone(),
-            comes: keeps,
-        }
     }
 }
 

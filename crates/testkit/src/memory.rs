@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dhow_model::{Digest, ManifestKind, RawManifest, Reference, Repository};
 use dhow_transport::{
-    Error, Kind, LayerForm, Location, PolicyScopes, Result, ReuseScope, Sink, SinkCaps, Source,
-    SourceCaps,
+    BlobPart, Error, Kind, LayerForm, Location, PolicyScopes, Result, ReuseScope, Sink, SinkCaps,
+    Source, SourceCaps,
 };
 
 use crate::image::SampleImage;
@@ -39,6 +39,8 @@ struct State {
     root: Option<RawManifest>,
     manifests: BTreeMap<Digest, RawManifest>,
     blobs: BTreeMap<Digest, Bytes>,
+    /// The first halves of blobs that are not here whole.
+    halves: BTreeMap<Digest, Bytes>,
     calls: Vec<Call>,
     faults: Vec<Fault>,
     in_flight: usize,
@@ -66,6 +68,10 @@ pub enum Call {
     Has(Option<Digest>),
     /// A blob was sent, under this digest if it was known.
     PutBlob(Option<Digest>),
+    /// A part of a blob was read.
+    Part(Digest, BlobPart),
+    /// A blob was offered in parts.
+    PutParts(Option<Digest>),
     /// A member of an index was written.
     PutManifest(Digest),
     /// The root was written.
@@ -91,6 +97,8 @@ pub enum Fault {
     Pretend(Digest),
     /// Sending the blob is refused for good.
     Full(Digest),
+    /// Parts of the blob cannot be read.
+    Unparted(Digest),
 }
 
 impl Memory {
@@ -157,6 +165,16 @@ impl Memory {
     pub fn with_reference(mut self, reference: &str) -> Self {
         let reference = Reference::parse(reference).expect("the test names a reference");
         self.own().reference = Some(reference);
+        self
+    }
+
+    /// Makes the place one that has the first half of every blob of `image` already, and wants only the
+    /// second.
+    #[must_use]
+    pub fn with_halves_of(self, image: &SampleImage) -> Self {
+        let blobs = image.blobs.iter();
+        let halves = blobs.map(|(blob, bytes)| (blob.digest, bytes.slice(..bytes.len() / 2)));
+        self.state().halves.extend(halves);
         self
     }
 

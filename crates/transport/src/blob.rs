@@ -5,10 +5,13 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use dhow_model::{Digest, MediaType, Repository};
+use dhow_model::{Annotations, Descriptor, Digest, MediaType, Repository};
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
+
+use crate::Result;
 
 /// The bytes of a blob.
 #[derive(Debug)]
@@ -118,6 +121,25 @@ pub enum ByteRange {
     From(u64),
 }
 
+/// A part of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobPart {
+    /// Where it begins, in bytes (0-based).
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub length: u64,
+}
+
+/// The parts of one blob at its source, for a sink that may need only some of them.
+#[async_trait]
+pub trait BlobParts: fmt::Debug + Send + Sync + 'static {
+    /// Returns what the manifest says of the blob.
+    fn blob(&self) -> &Descriptor;
+
+    /// Opens a part. What comes is not verified, not even its length.
+    async fn part(&self, part: BlobPart) -> Result<Blob>;
+}
+
 /// A blob that the destination is to have.
 #[derive(Clone, Debug)]
 pub struct BlobWant {
@@ -134,6 +156,8 @@ pub struct BlobWant {
     /// These very bytes are put if they are not there, so that a sink may begin to take them when it
     /// is asked.
     pub comes: bool,
+    /// What the source's manifest says of the bytes that are put; nothing where they change.
+    pub annotations: Annotations,
 }
 
 /// What a blob is in its image.
@@ -185,4 +209,16 @@ pub enum How {
     Mounted,
     /// The file system linked or cloned it.
     Linked,
+    /// It was put together from what was there and parts of it.
+    Parts {
+        /// How many bytes of it came.
+        fetched: u64,
+    },
+}
+
+impl How {
+    /// Returns whether the destination had all of it, by its own account.
+    pub const fn was_there(self) -> bool {
+        matches!(self, Self::Present | Self::Mounted | Self::Linked)
+    }
 }

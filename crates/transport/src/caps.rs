@@ -16,6 +16,9 @@ pub struct SourceCaps {
     pub counted: bool,
     /// How many places hold the blobs: a blob that is asked for again comes from the next of them.
     pub places: NonZeroU16,
+    /// Parts of a blob can be read ([`crate::Source::part`]), and it is worth to leave the others
+    /// away.
+    pub parts: bool,
 }
 
 impl SourceCaps {
@@ -26,6 +29,7 @@ impl SourceCaps {
             concurrency,
             counted: false,
             places: NonZeroU16::MIN,
+            parts: false,
         }
     }
 }

@@ -20,7 +20,9 @@ use dhow_model::{
 };
 use futures_core::stream::BoxStream;
 
-pub use blob::{Blob, BlobWant, Body, ByteRange, Coming, FilePart, How, Placed, Slot};
+pub use blob::{
+    Blob, BlobPart, BlobParts, BlobWant, Body, ByteRange, Coming, FilePart, How, Placed, Slot,
+};
 pub use caps::{LayerForm, ReuseScope, SinkCaps, SourceCaps};
 pub use error::{Error, Kind, ParseError, Retry};
 pub use policy::PolicyScopes;
@@ -97,6 +99,13 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// verifies while it reads.
     async fn blob(&self, blob: &Descriptor, range: ByteRange) -> Result<Blob>;
 
+    /// Returns a part of a blob, where the caps say so ([`SourceCaps::parts`]). A place that sends
+    /// the whole when it is asked for a part gives an error. Not verified.
+    async fn part(&self, blob: &Descriptor, _part: BlobPart) -> Result<Blob> {
+        let message = format!("blob `{}` can be read only to its end", blob.digest);
+        Err(Error::unsupported(message))
+    }
+
     /// Returns what is known of the root without reading it, where there is a cheaper way. Not
     /// verified.
     async fn root_head(&self) -> Result<RootHead> {
@@ -171,6 +180,16 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
     /// Reads the body to its end and stores it. After an error nothing is visible under the
     /// digest. A blob that starts later than at 0 goes on where [`Sink::kept`] said last.
     async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed>;
+
+    /// Makes a blob from what is here and those parts of it that are not; `None`: it is to be put
+    /// whole, which is said before much of it is read. After an error it can be put whole, too.
+    async fn put_parts(
+        &self,
+        _want: &BlobWant,
+        _parts: Arc<dyn BlobParts>,
+    ) -> Result<Option<Placed>> {
+        Ok(None)
+    }
 
     /// Stores a manifest that is not the root: an image listed by the index. The root goes to
     /// [`Sink::commit`]. An error of [`Kind::ManifestRejected`] invites the caller to offer another

@@ -261,9 +261,16 @@ impl State {
             }
         }
         if self.mode == Mode::Json {
-            let how = format!("{how:?}").to_lowercase();
             drop(counts);
-            self.line(&json!({"event": "blob", "digest": digest, "how": how}).to_string());
+            let mut line = json!({"event": "blob", "digest": digest});
+            match how {
+                How::Parts { fetched } => {
+                    line["how"] = json!("parts");
+                    line["fetched"] = json!(fetched);
+                }
+                how => line["how"] = json!(format!("{how:?}").to_lowercase()),
+            }
+            self.line(&line.to_string());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Small blobs that were made here: configs of converted images, the empty layer of schema 1.
 
 use bytes::Bytes;
-use dhow_model::Descriptor;
+use dhow_model::{Annotations, Descriptor};
 use dhow_transport::{Blob, BlobWant, Placed, Slot};
 
 use super::{BLOB_RETRIES, Context, Reuse};
@@ -23,6 +23,7 @@ impl Context {
             slot,
             mount_from: Vec::new(),
             comes: true,
+            annotations: Annotations::new(),
         };
         let fail = |error| {
             let step = format!("store the blob `{}`", blob.digest);

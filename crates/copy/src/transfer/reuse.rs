@@ -11,6 +11,26 @@ use crate::blob_cache::Known;
 use crate::plan::{BlobPlan, Plan, Step};
 
 impl Context {
+    /// Returns what is wanted of the destination.
+    pub(super) fn want(&self, planned: &BlobPlan) -> BlobWant {
+        let keeps = planned.step.keeps_bytes();
+        let annotations = &planned.blob.annotations;
+        BlobWant {
+            digest: keeps.then_some(planned.blob.digest),
+            // Schema 1 says no sizes, and no blob that is known to be empty is a layer.
+            size: (keeps && planned.blob.size > 0).then_some(planned.blob.size),
+            media_type: planned.blob.media_type.clone(),
+            slot: planned.slot,
+            mount_from: self.mount_from.clone(),
+            comes: keeps,
+            annotations: if keeps {
+                annotations.clone()
+            } else {
+                Annotations::new()
+            },
+        }
+    }
+
     /// Returns what to ask the destination for when it may have the blob as it is.
     pub(crate) fn known(&self, planned: &BlobPlan) -> BlobWant {
         let blob = &planned.blob;

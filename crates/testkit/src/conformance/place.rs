@@ -95,6 +95,7 @@ pub fn want(blob: &Descriptor) -> BlobWant {
         slot: Slot::Other,
         mount_from: Vec::new(),
         comes: true,
+        annotations: blob.annotations.clone(),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Writing to memory.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use dhow_model::{Digest, RawManifest};
 use dhow_transport::{
-    Blob, BlobWant, Coming, Error, How, Kind, Location, Placed, Result, Sink, SinkCaps,
+    Blob, BlobPart, BlobParts, BlobWant, Coming, Error, How, Kind, Location, Placed, Result, Sink,
+    SinkCaps,
 };
 use futures_util::StreamExt as _;
 
@@ -105,6 +108,36 @@ impl Sink for MemorySink {
             size,
             how: How::Sent,
         })
+    }
+
+    async fn put_parts(
+        &self,
+        want: &BlobWant,
+        parts: Arc<dyn BlobParts>,
+    ) -> Result<Option<Placed>> {
+        self.0.record(Call::PutParts(want.digest));
+        let blob = parts.blob();
+        let half = self.0.state().halves.get(&blob.digest).cloned();
+        let Some(half) = half else {
+            return Ok(None);
+        };
+        let offset = half.len() as u64;
+        let length = blob.size - offset;
+        let rest = parts.part(BlobPart { offset, length }).await?;
+        let mut all = half.to_vec();
+        let mut body = rest.body.into_stream();
+        while let Some(piece) = body.next().await {
+            all.extend_from_slice(&piece.map_err(Error::from_stream)?);
+        }
+        if !blob.digest.matches(&all) {
+            return Err(Error::new(Kind::DigestMismatch, "digest mismatch"));
+        }
+        self.0.state().blobs.insert(blob.digest, all.into());
+        Ok(Some(Placed {
+            digest: blob.digest,
+            size: blob.size,
+            how: How::Sent,
+        }))
     }
 
     async fn put_manifest(&self, manifest: &RawManifest) -> Result<()> {

@@ -5,7 +5,9 @@ use std::io;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dhow_model::{Descriptor, Digest, RawManifest};
-use dhow_transport::{Blob, ByteRange, Error, Kind, Location, Result, Source, SourceCaps};
+use dhow_transport::{
+    Blob, BlobPart, ByteRange, Error, Kind, Location, Result, Source, SourceCaps,
+};
 use futures_util::{StreamExt as _, stream};
 
 use super::{Call, Fault, Memory};
@@ -70,6 +72,17 @@ impl Source for MemorySource {
             End::Never => pieces.chain(stream::pending()).boxed(),
         };
         Ok(Blob::from_stream(Some(size - offset as u64), body))
+    }
+
+    async fn part(&self, blob: &Descriptor, part: BlobPart) -> Result<Blob> {
+        self.0.record(Call::Part(blob.digest, part));
+        if self.0.has_fault(&Fault::Unparted(blob.digest)) {
+            return Err(Error::unsupported("there are no parts"));
+        }
+        let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
+        let whole = self.0.blob(&blob.digest).unwrap_or_default();
+        let part = at(part.offset)..at(part.offset + part.length);
+        Ok(Blob::from_bytes(whole.slice(part)))
     }
 }
 

@@ -197,6 +197,8 @@ impl Source for DockerSource {
                 .ok()
                 .and_then(NonZeroU16::new)
                 .unwrap_or(NonZeroU16::MIN),
+            // What the client asks for goes to the end of a blob.
+            parts: false,
         }
     }
 
