@@ -9,22 +9,36 @@
 //! Whoever knows nothing of the table decompresses the whole and gets the tar file, byte for byte.
 //! Input that is no tar file, or one with members that the table cannot name, is compressed in the
 //! same way and has no table.
+//!
+//! Reading: [`ChunkedPlaces`] says where the table is, [`ChunkedContents`] what is in it, and
+//! [`Rebuilt`] puts the tar file together again from parts of the blob and what is here already.
 
+mod contents;
 mod cut;
 mod end;
 mod entry;
+mod error;
+mod fetched;
 mod frames;
 mod header;
+mod lines;
+mod places;
+mod rebuilt;
+mod rows;
 mod split;
 
 use std::io::{self, BufRead as _};
 
 use dhow_model::{Algorithm, Annotations, Hasher};
 
+pub use self::contents::{ChunkedContents, ChunkedFile};
 use self::cut::Cut;
 use self::entry::{Entries, Entry};
+pub use self::error::ChunkedError;
 use self::frames::Frames;
 use self::header::{Header, Heading};
+pub use self::places::ChunkedPlaces;
+pub use self::rebuilt::{Here, Rebuilt};
 use self::split::TarSplit;
 use crate::pack::{Tally, fill};
 use crate::stage::Input;

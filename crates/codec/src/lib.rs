@@ -17,6 +17,7 @@ mod verify;
 /// Bytes on their way.
 pub use futures_core::stream::BoxStream;
 
+pub use chunked::{ChunkedContents, ChunkedError, ChunkedFile, ChunkedPlaces, Here, Rebuilt};
 pub use detect::{MAGIC, detect};
 pub use facts::Facts;
 pub use pack::pack;

@@ -7,6 +7,7 @@ use dhow_model::{Annotations, Digest};
 
 use super::entry::Entries;
 use super::frames::Place;
+use super::places::{CHECKSUM, TABLE, TABLE_KIND, TAR_SPLIT};
 use super::split::TarSplit;
 use crate::pack::Tally;
 
@@ -36,12 +37,9 @@ pub(super) fn write(
     footer.extend_from_slice(FOOTER_MAGIC);
     skipped(output, &footer)?;
     let mut annotations = Annotations::new();
+    annotations.insert(CHECKSUM, Digest::sha256(&packed).to_string());
     annotations.insert(
-        "io.github.containers.zstd-chunked.manifest-checksum",
-        Digest::sha256(&packed).to_string(),
-    );
-    annotations.insert(
-        "io.github.containers.zstd-chunked.manifest-position",
+        TABLE,
         format!(
             "{table_place}:{}:{}:{TABLE_KIND}",
             packed.len(),
@@ -49,7 +47,7 @@ pub(super) fn write(
         ),
     );
     annotations.insert(
-        "io.github.containers.zstd-chunked.tarsplit-position",
+        TAR_SPLIT,
         format!(
             "{split_place}:{}:{}",
             split.bytes.len(),
@@ -69,9 +67,6 @@ fn skipped(output: &mut Tally<'_>, content: &[u8]) -> io::Result<u64> {
     output.write_all(content)?;
     Ok(place)
 }
-
-/// The kind of table: that of CRFS.
-const TABLE_KIND: u64 = 1;
 
 const SKIPPABLE: [u8; 4] = 0x184d_2a50_u32.to_le_bytes();
 
