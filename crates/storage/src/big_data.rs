@@ -1,4 +1,5 @@
-//! What is kept beside an image: its config, its manifests, its signatures.
+//! What is kept beside an image, its config, its manifests, its signatures, and beside a layer: its
+//! table of contents.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::error::{Error, Result};
 use crate::records;
 
-/// Returns the file in the folder of an image where something is kept.
+/// Returns the file in the folder of an image or layer where something is kept.
 pub(crate) fn path(folder: &Path, key: &str) -> PathBuf {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.';
     if key.bytes().all(plain) {

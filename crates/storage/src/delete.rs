@@ -160,7 +160,7 @@ pub(crate) fn remove_layer_files(home: &Home, id: &str) {
         overlay::unlink_layer(home, id);
     }
     remove_folder(&home.layer_folder(id));
-    remove_folder(&home.layers_folder().join(id));
+    remove_folder(&home.big_data_folder(id));
     if let Err(error) = fs::remove_file(home.description(id))
         && error.kind() != io::ErrorKind::NotFound
     {

@@ -108,6 +108,11 @@ impl Home {
         self.layers_folder().join(format!("{id}.tar-split.gz"))
     }
 
+    /// Returns the folder with what is kept beside a layer.
+    pub(crate) fn big_data_folder(&self, id: &str) -> PathBuf {
+        self.layers_folder().join(id)
+    }
+
     /// Returns the folder with what is kept beside an image.
     pub(crate) fn image_folder(&self, id: &str) -> PathBuf {
         self.images_folder().join(id)

@@ -7,6 +7,7 @@
 //!   ├─ stage    a layer stream becomes a folder that nobody else sees
 //!   ├─ publish  folders, records and names become visible, under the locks
 //!   ├─ export   a layer's folder and its tar-split become the stream again
+//!   ├─ table    files of layers are found by their digests
 //!   └─ delete
 //! ```
 //!
@@ -29,6 +30,7 @@ mod publish;
 mod records;
 mod resolve;
 mod stage;
+mod table;
 mod tar;
 mod tar_split;
 mod unpack;
@@ -43,3 +45,4 @@ pub use publish::{NewImage, NewLayer};
 pub use records::{ImageRecord, LayerRecord};
 pub use resolve::{Found, ImageName};
 pub use stage::{Base, Staged};
+pub use table::{FileTable, LocalFiles, Wanted};

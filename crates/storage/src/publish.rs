@@ -16,6 +16,7 @@ use crate::open::Store;
 use crate::overlay;
 use crate::records::{self, ImageRecord, LayerRecord, MANIFEST_KEY, give_name, make_folder};
 use crate::stage::Staged;
+use crate::table::TABLE_KEY;
 
 /// A layer that is to become visible.
 #[derive(Debug)]
@@ -139,6 +140,11 @@ impl Store {
         }
         let description = home.description(&layer.id);
         rename(&layer.staged.description, &description)?;
+        if let Some(table) = &layer.staged.table {
+            let folder = home.big_data_folder(&layer.id);
+            make_folder(&folder)?;
+            rename(table, &big_data::path(&folder, TABLE_KEY))?;
+        }
         match home.driver {
             Driver::Vfs => rename(&layer.staged.files(), &target),
             Driver::Overlay => {
@@ -215,6 +221,10 @@ impl Store {
 
 /// Makes the record of a layer.
 fn record(layer: &NewLayer) -> LayerRecord {
+    let mut rest = records::Rest::new();
+    if layer.staged.table.is_some() {
+        rest.insert("big-data-names".to_owned(), [TABLE_KEY][..].into());
+    }
     let set = |ids: &std::collections::BTreeSet<u32>| {
         (!ids.is_empty()).then(|| ids.iter().copied().collect())
     };
@@ -229,6 +239,7 @@ fn record(layer: &NewLayer) -> LayerRecord {
         compression: layer.compression.map(records::number_of),
         uidset: set(&layer.staged.owners.users),
         gidset: set(&layer.staged.owners.groups),
+        rest,
         ..LayerRecord::default()
     }
 }

@@ -16,7 +16,8 @@ use crate::home::{Driver, Home};
 use crate::lock::Lock;
 use crate::open::Store;
 use crate::records::{self, LayerRecord, make_folder};
-use crate::unpack::{Owners, unpack};
+use crate::table::{FileTable, Recorder};
+use crate::unpack::{Owners, Target, unpack};
 
 /// A layer that is unpacked and not visible yet. Dropping it removes it.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Staged {
     pub(crate) folder: PathBuf,
     /// The tar-split description.
     pub(crate) description: PathBuf,
+    /// The table of its files, if one was made.
+    pub(crate) table: Option<PathBuf>,
     pub(crate) owners: Owners,
     driver: Driver,
     _lock: Lock,
@@ -46,13 +49,21 @@ impl Store {
     ///
     /// # Errors
     /// When the archive is malformed or an entry cannot be made.
-    pub fn stage(&self, input: impl BufRead, base: Base<'_>) -> Result<Staged> {
+    pub fn stage(&self, input: impl BufRead, base: Base<'_>, table: FileTable) -> Result<Staged> {
         let mut staged = self.begin()?;
         let files = staged.files();
         self.lay_base(&files, base)?;
         let description = File::create(&staged.description)
             .map_err(Error::file("create", &staged.description))?;
-        staged.owners = unpack(input, &files, self.whiteouts(), self.means, description)?;
+        if table == FileTable::Kept {
+            staged.table = Some(staged.description.with_extension(TABLE));
+        }
+        let target = Target {
+            folder: &files,
+            description,
+            table: staged.table.clone().map(Recorder::new),
+        };
+        staged.owners = unpack(input, target, self.whiteouts(), self.means)?;
         Ok(staged)
     }
 
@@ -76,6 +87,7 @@ impl Store {
         Ok(Staged {
             folder,
             description: descriptions.join(format!("{name}.tar-split.gz")),
+            table: None,
             owners: Owners::default(),
             driver: self.home.driver,
             _lock: lock,
@@ -168,6 +180,7 @@ fn remove(folder: &Path, description: &Path) {
     let gone = [
         fs::remove_dir_all(folder),
         fs::remove_file(description),
+        fs::remove_file(description.with_extension(TABLE)),
         fs::remove_file(beside(folder, LAYER)),
         fs::remove_file(beside(folder, "lock")),
     ];
@@ -196,6 +209,9 @@ fn descriptions(home: &Home) -> PathBuf {
 
 /// COMPAT(podman): the mode of the root of an image that does not say it.
 pub(crate) const ROOT_MODE: u32 = 0o555;
+
+/// What the file with the table is called, beside the description.
+const TABLE: &str = "table";
 
 /// What the file is called that says which layer a staged folder becomes.
 const LAYER: &str = "layer";

@@ -7,6 +7,7 @@
 
 mod layers;
 mod name;
+mod parts;
 mod pending;
 mod piece_reader;
 mod reading;

@@ -3,6 +3,7 @@
 use std::io::BufRead;
 use std::os::unix::fs::FileExt as _;
 
+use dhow_model::{Algorithm, Hasher};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -10,6 +11,7 @@ use super::attributes::{self, Means, wrong};
 use super::path::Path;
 use super::root::{Place, Root};
 use crate::error::{Error, Result};
+use crate::table::Recorder;
 use crate::tar::{Entry, EntryKind, Sparse, TarStream};
 use crate::tar_split;
 
@@ -26,14 +28,14 @@ pub(super) struct Content {
 pub(super) fn make(
     root: &mut Root,
     place: &Place,
-    entry: &Entry,
-    stream: &mut TarStream<impl BufRead>,
+    (entry, stream): (&Entry, &mut TarStream<impl BufRead>),
+    table: Option<&mut Recorder>,
     means: Means,
 ) -> Result<Content> {
     let (folder, base) = (&*place.folder, &*place.base);
     let failed = |errno| wrong(&entry.name, "create it", errno);
     let is = match entry.kind {
-        EntryKind::Regular => return regular(place, entry, stream, means),
+        EntryKind::Regular => return regular(place, (entry, stream), table, means),
         EntryKind::Directory => {
             match rustix::fs::mkdirat(folder, base, Mode::from_raw_mode(0o700)) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -84,8 +86,8 @@ fn hard_link(root: &mut Root, place: &Place, entry: &Entry) -> Result<FileType, 
 
 fn regular(
     place: &Place,
-    entry: &Entry,
-    stream: &mut TarStream<impl BufRead>,
+    (entry, stream): (&Entry, &mut TarStream<impl BufRead>),
+    table: Option<&mut Recorder>,
     means: Means,
 ) -> Result<Content> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -98,28 +100,36 @@ fn regular(
             write_sparse(&file, entry, sparse, stream)?;
             Content::default()
         }
-        None => write(&file, entry, stream)?,
+        None => write(&file, entry, stream, table)?,
     };
     attributes::set_open(&file, place, entry, means)?;
     Ok(content)
 }
 
-/// Writes the content of a file, and sums it up.
+/// Writes the content of a file, sums it up, and notes it in the table, if there is one.
 fn write(
     mut file: &std::fs::File,
     entry: &Entry,
     stream: &mut TarStream<impl BufRead>,
+    table: Option<&mut Recorder>,
 ) -> Result<Content> {
     let mut sum = tar_split::sum();
+    let mut noted = table.map(|table| (table, Hasher::new(Algorithm::Sha256)));
     loop {
         let piece = stream.piece()?;
         if piece.is_empty() {
             break;
         }
         sum.update(piece);
+        if let Some((_, hasher)) = &mut noted {
+            hasher.update(piece);
+        }
         std::io::Write::write_all(&mut file, piece).map_err(|error| unwritten(entry, &error))?;
         let length = piece.len();
         stream.consume(length);
+    }
+    if let Some((table, hasher)) = noted {
+        table.note(file, &entry.name, hasher.finish());
     }
     Ok(Content {
         size: entry.size,

@@ -13,6 +13,7 @@ use super::path::{Path, Seen};
 use super::root::{Place, Root};
 use super::whiteout::Whiteouts;
 use crate::error::{Error, Result};
+use crate::table::Recorder;
 use crate::tar::{Entry, EntryKind, TarStream};
 use crate::tar_split::Writer;
 use crate::unpack::Means;
@@ -28,18 +29,27 @@ pub(crate) struct Owners {
     pub(crate) root_is_set: bool,
 }
 
-/// Unpacks an uncompressed archive into a folder, reads it to its end, and writes into `description`
-/// what is needed to make it again. Blocks.
+/// Where an archive is unpacked, and what is written down beside.
+pub(crate) struct Target<'a> {
+    /// The folder.
+    pub(crate) folder: &'a FilePath,
+    /// What is needed to make the archive again.
+    pub(crate) description: File,
+    /// Which files it has, if that is wanted.
+    pub(crate) table: Option<Recorder>,
+}
+
+/// Unpacks an uncompressed archive into a folder, and reads it to its end. Blocks.
 ///
 /// # Errors
 /// When the archive is malformed, an entry cannot be made, or a name comes twice.
 pub(crate) fn unpack(
     input: impl BufRead,
-    folder: &FilePath,
+    target: Target<'_>,
     whiteouts: Whiteouts,
     means: Means,
-    description: File,
 ) -> Result<Owners> {
+    let folder = target.folder;
     let mut layer = Layer {
         root: Root::open(folder)?,
         stream: TarStream::new(input),
@@ -48,8 +58,9 @@ pub(crate) fn unpack(
         seen: Seen::default(),
         folders: Vec::new(),
         owners: Owners::default(),
+        table: target.table,
     };
-    let mut description = Writer::new(description);
+    let mut description = Writer::new(target.description);
     let lost = |error| Error::file("write", folder)(error);
     while let Some(entry) = layer.stream.next()? {
         let content = layer.take(&entry)?;
@@ -65,6 +76,9 @@ pub(crate) fn unpack(
         .rest(|piece| description.segment(piece).map_err(lost))?;
     description.finish().map_err(lost)?;
     layer.set_times_of_folders()?;
+    if let Some(table) = layer.table {
+        table.finish(folder)?;
+    }
     Ok(layer.owners)
 }
 
@@ -76,6 +90,7 @@ struct Layer<R> {
     seen: Seen,
     folders: Vec<Entry>,
     owners: Owners,
+    table: Option<Recorder>,
 }
 
 impl<R: BufRead> Layer<R> {
@@ -110,7 +125,9 @@ impl<R: BufRead> Layer<R> {
         let place =
             opened.map_err(|errno| wrong(&entry.name, "open the folder it is in", errno))?;
         self.make_room(&place, entry)?;
-        let content = entry::make(&mut self.root, &place, entry, &mut self.stream, self.means)?;
+        let table = self.table.as_mut();
+        let from = (entry, &mut self.stream);
+        let content = entry::make(&mut self.root, &place, from, table, self.means)?;
         if entry.kind == EntryKind::Directory {
             self.folders.push(entry.clone());
         }

@@ -16,5 +16,5 @@ mod root;
 mod whiteout;
 
 pub(crate) use attributes::Means;
-pub(crate) use layer::{Owners, unpack};
+pub(crate) use layer::{Owners, Target, unpack};
 pub(crate) use whiteout::Whiteouts;

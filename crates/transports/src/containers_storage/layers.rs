@@ -69,6 +69,7 @@ pub(super) fn stack(
         })?;
         check(came, layer, &diff_ids[index])?;
         let (diff_size, compression) = (came.diff_size, came.compression);
+        let blob = came.from_blob.then_some((layer.digest, layer.size));
         let parent = index.checked_sub(1).map(|below| stack.ids[below].clone());
         let mut above = layers[index + 1..].iter();
         let again = above.any(|other| other.digest == layer.digest);
@@ -82,7 +83,7 @@ pub(super) fn stack(
             parent,
             diff_id: diff_ids[index],
             diff_size,
-            blob: Some((layer.digest, layer.size)),
+            blob,
             compression,
         });
     }

@@ -1,13 +1,13 @@
 //! Layers that have come and are not visible yet.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, Read, Seek as _};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use dhow_codec::UnpackFacts;
-use dhow_model::{Compression, Digest, Hasher};
-use dhow_storage::{Base, Driver, LayerRecord, Staged, Store};
+use dhow_model::{Algorithm, Compression, Digest, Hasher};
+use dhow_storage::{Base, Driver, FileTable, LayerRecord, Staged, Store};
 use dhow_transport::{Blob, Error, Kind, Result};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
@@ -22,6 +22,10 @@ pub(super) struct Arrived {
     pub(super) diff_id: Digest,
     pub(super) diff_size: u64,
     pub(super) compression: Option<Compression>,
+    /// It came in the blob that the manifest names: the digest of that was verified.
+    pub(super) from_blob: bool,
+    /// Whether its files are to be found again.
+    pub(super) table: FileTable,
     pub(super) form: Form,
 }
 
@@ -37,10 +41,15 @@ pub(super) enum Form {
 }
 
 /// Takes a layer in.
-pub(super) async fn receive(store: Store, tmp: PathBuf, blob: Blob) -> Result<Arrived> {
+pub(super) async fn receive(
+    store: Store,
+    tmp: PathBuf,
+    blob: Blob,
+    table: FileTable,
+) -> Result<Arrived> {
     let (mut content, facts) = dhow_codec::unpack(blob.body.into_stream());
     let (sender, receiver) = mpsc::channel(DEPTH);
-    let work = blocking(move || keep(&store, &tmp, PieceReader::new(receiver)));
+    let work = blocking(move || keep(&store, &tmp, PieceReader::new(receiver), table));
     let feed = async move {
         while let Some(piece) = content.next().await {
             let broken = piece.is_err();
@@ -58,14 +67,22 @@ pub(super) async fn receive(store: Store, tmp: PathBuf, blob: Blob) -> Result<Ar
         diff_id: facts.diff_id,
         diff_size: facts.unpacked_size,
         compression: facts.compression,
+        from_blob: true,
+        table,
         form,
     })
 }
 
-fn keep(store: &Store, tmp: &PathBuf, mut pieces: PieceReader) -> Result<Form> {
+/// Keeps the archive of a layer in the form in which it can wait. Blocks.
+pub(super) fn keep(
+    store: &Store,
+    tmp: &Path,
+    mut pieces: impl BufRead,
+    table: FileTable,
+) -> Result<Form> {
     match store.driver() {
         Driver::Overlay => {
-            let staged = store.stage(pieces, Base::Nothing);
+            let staged = store.stage(pieces, Base::Nothing, table);
             staged.map(Form::Staged).map_err(store_error)
         }
         Driver::Vfs => {
@@ -84,7 +101,7 @@ pub(super) fn stage(store: &Store, came: &Arrived, base: Base<'_>) -> Result<Sta
     match &came.form {
         Form::Staged(staged) => {
             let reader = store.read_staged(staged).map_err(store_error)?;
-            verified(store, reader, base, &came.diff_id)
+            verified(store, reader, base, came)
         }
         Form::Spooled(file) => {
             let mut file = file
@@ -92,23 +109,22 @@ pub(super) fn stage(store: &Store, came: &Arrived, base: Base<'_>) -> Result<Sta
                 .map_err(|error| Error::new(Kind::Io, "a layer is lost").caused_by(error))?;
             file.rewind()
                 .map_err(|error| Error::new(Kind::Io, "a layer is lost").caused_by(error))?;
-            verified(store, file, base, &came.diff_id)
+            verified(store, file, base, came)
         }
         Form::Known(record) => {
             let reader = store.read_layer(record).map_err(store_error)?;
-            verified(store, reader, base, &came.diff_id)
+            verified(store, reader, base, came)
         }
     }
 }
 
-fn verified(store: &Store, content: impl Read, base: Base<'_>, diff_id: &Digest) -> Result<Staged> {
-    let hashed = Hashed {
-        content,
-        hasher: Hasher::new(diff_id.algorithm()),
-    };
+fn verified(store: &Store, content: impl Read, base: Base<'_>, came: &Arrived) -> Result<Staged> {
+    let diff_id = &came.diff_id;
+    let hashed = Hashed::new(content, diff_id.algorithm());
     let mut hashed = BufReader::with_capacity(PIECE, hashed);
-    let staged = store.stage(&mut hashed, base).map_err(store_error)?;
-    let found = hashed.into_inner().hasher.finish();
+    let staged = store.stage(&mut hashed, base, came.table);
+    let staged = staged.map_err(store_error)?;
+    let (found, _) = hashed.into_inner().finish();
     if found == *diff_id {
         return Ok(staged);
     }
@@ -120,15 +136,32 @@ fn verified(store: &Store, content: impl Read, base: Base<'_>, diff_id: &Digest)
 }
 
 /// Content that is hashed while it is read.
-struct Hashed<R> {
+pub(super) struct Hashed<R> {
     content: R,
     hasher: Hasher,
+    size: u64,
+}
+
+impl<R> Hashed<R> {
+    pub(super) fn new(content: R, algorithm: Algorithm) -> Self {
+        Self {
+            content,
+            hasher: Hasher::new(algorithm),
+            size: 0,
+        }
+    }
+
+    /// Returns the digest and the size (bytes) of what was read.
+    pub(super) fn finish(self) -> (Digest, u64) {
+        (self.hasher.finish(), self.size)
+    }
 }
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.content.read(buffer)?;
         self.hasher.update(&buffer[..read]);
+        self.size += read as u64;
         Ok(read)
     }
 }
@@ -152,7 +185,7 @@ pub(super) async fn whole(blob: Blob) -> Result<Bytes> {
 const DEPTH: usize = 4;
 
 /// How much of an archive is read at a time, in bytes.
-const PIECE: usize = 128 << 10;
+pub(super) const PIECE: usize = 128 << 10;
 
 /// The largest config, in bytes.
 const MAX_CONFIG: usize = dhow_model::ImageConfig::MAX_SIZE;

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dhow_model::{Admitted, Digest, ImageConfig, ImageManifest, Index, ManifestKind, RawManifest};
-use dhow_storage::{LayerRecord, NewImage, NewLayer, Store};
+use dhow_storage::{FileTable, LayerRecord, NewImage, NewLayer, Store};
 use dhow_transport::{
-    Blob, BlobWant, Coming, Error, How, Kind, LayerForm, Location, Placed, Result, ReuseScope,
-    Sink, SinkCaps, Slot,
+    Blob, BlobParts, BlobWant, Coming, Error, How, Kind, LayerForm, Location, Placed, Result,
+    ReuseScope, Sink, SinkCaps, Slot,
 };
 
 use super::pending::{self, Arrived, Form};
-use super::{StorageLocation, layers, noted_digest, store_error};
+use super::{StorageLocation, layers, noted_digest, parts, store_error};
 use crate::file_blob::blocking;
 
 /// A store, opened for writing an image.
@@ -31,8 +31,8 @@ pub(super) struct StorageSink {
 /// What has come so far.
 #[derive(Debug, Default)]
 struct State {
-    /// The IDs that the layers will have, where the config was told.
-    expected: Vec<String>,
+    /// The digests of the layers' contents, where the config was told.
+    diff_ids: Vec<Digest>,
     /// The index that the image was chosen from.
     index: Option<Bytes>,
     configs: HashMap<Digest, Bytes>,
@@ -76,14 +76,25 @@ impl StorageSink {
         let (Slot::Layer { index }, Some(digest)) = (want.slot, want.digest) else {
             return Ok(None);
         };
-        let expected = lock(&self.state).expected.get(index).cloned();
+        let (expected, diff_id) = {
+            let state = lock(&self.state);
+            let below = state.diff_ids.get(..=index).unwrap_or_default();
+            (
+                layers::ids(below).pop(),
+                below.last().map(Digest::to_string),
+            )
+        };
         let (store, digest) = (self.store.clone(), digest.to_string());
         blocking(move || {
             let mut layers = store.layers().map_err(store_error)?;
             let becomes = |layer: &LayerRecord| expected.as_ref() == Some(&layer.id);
             // A layer that cannot be read again is of no use above another one.
             let holds = |layer: &LayerRecord| {
-                layer.is_from(&digest) && layer.diff_digest.is_some() && store.can_read(layer)
+                let is_it = layer.is_from(&digest)
+                    || diff_id
+                        .as_ref()
+                        .is_some_and(|diff_id| layer.is_from(diff_id));
+                is_it && layer.diff_digest.is_some() && store.can_read(layer)
             };
             let place = layers.iter().position(becomes);
             let place = place.or_else(|| layers.iter().position(holds));
@@ -120,7 +131,7 @@ impl Sink for StorageSink {
         let config = coming.config.as_ref();
         let parsed = config.and_then(|config| ImageConfig::parse(config).ok());
         let diff_ids = parsed.map(|config| config.rootfs.diff_ids);
-        state.expected = layers::ids(&diff_ids.unwrap_or_default());
+        state.diff_ids = diff_ids.unwrap_or_default();
         Ok(())
     }
 
@@ -147,6 +158,8 @@ impl Sink for StorageSink {
             diff_id,
             diff_size: u64::try_from(record.diff_size.unwrap_or_default()).unwrap_or_default(),
             compression: record.packed_with(),
+            from_blob: record.is_from(&digest.to_string()),
+            table: FileTable::None,
             form: Form::Known(Box::new(record)),
         };
         lock(&self.state).layers.insert(digest, arrived);
@@ -165,7 +178,8 @@ impl Sink for StorageSink {
         let (blob, measured) = crate::measured::measured(blob, want);
         if matches!(want.slot, Slot::Layer { .. }) {
             let (store, tmp) = (self.store.clone(), self.tmp.clone());
-            let arrived = pending::receive(store, tmp, blob).await?;
+            let table = parts::table(&want.annotations);
+            let arrived = pending::receive(store, tmp, blob, table).await?;
             let (digest, size) = measured.result()?;
             lock(&self.state).layers.insert(digest, arrived);
             return Ok(sent(digest, size));
@@ -174,6 +188,28 @@ impl Sink for StorageSink {
         let (digest, size) = measured.result()?;
         lock(&self.state).configs.insert(digest, bytes);
         Ok(sent(digest, size))
+    }
+
+    async fn put_parts(
+        &self,
+        want: &BlobWant,
+        parts: Arc<dyn BlobParts>,
+    ) -> Result<Option<Placed>> {
+        let (Slot::Layer { index }, Some(digest)) = (want.slot, want.digest) else {
+            return Ok(None);
+        };
+        // Nothing but the digest of the content says that what was put together is right.
+        let diff_id = lock(&self.state).diff_ids.get(index).copied();
+        let Some(diff_id) = diff_id else {
+            return Ok(None);
+        };
+        let size = parts.blob().size;
+        let (store, tmp) = (self.store.clone(), self.tmp.clone());
+        let arrived = parts::receive(store, tmp, diff_id, parts).await?;
+        Ok(arrived.map(|arrived| {
+            lock(&self.state).layers.insert(digest, arrived);
+            sent(digest, size)
+        }))
     }
 
     async fn put_manifest(&self, manifest: &RawManifest) -> Result<()> {
