@@ -73,8 +73,9 @@ async fn describing(parts: &Arc<dyn BlobParts>, places: &ChunkedPlaces) -> Resul
     }
     let bytes = whole(Arc::clone(parts), both.clone()).await?;
     let at = |position: u64| usize::try_from(position - both.start).unwrap_or(usize::MAX);
-    let part = |part: &Range<u64>| bytes.slice(at(part.start)..at(part.end));
-    Ok((part(&table), part(&split)))
+    // The tar-split is needed to the end, and the table only now.
+    let split = Bytes::copy_from_slice(&bytes[at(split.start)..at(split.end)]);
+    Ok((bytes.slice(at(table.start)..at(table.end)), split))
 }
 
 /// How a layer is put together.
@@ -210,8 +211,10 @@ async fn open(
     let state = (opened.body.into_stream(), part.length);
     let exact = stream::try_unfold(state, |(mut body, left)| async move {
         let Some(piece) = body.next().await.transpose()? else {
-            let whole = (left == 0).then_some(None);
-            return whole.ok_or_else(|| io::ErrorKind::UnexpectedEof.into());
+            return match left {
+                0 => Ok(None),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            };
         };
         let left = left.checked_sub(piece.len() as u64);
         let left = left.ok_or_else(|| io::Error::other("more came than was asked for"))?;
