@@ -26,6 +26,7 @@ mod manifest;
 mod near;
 mod origin;
 mod pace;
+mod part;
 mod patience;
 mod places;
 mod probe;

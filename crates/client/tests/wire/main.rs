@@ -8,6 +8,7 @@ mod download;
 mod guards;
 mod lists;
 mod manifests;
+mod parts;
 mod retries;
 mod safety;
 mod tls;
