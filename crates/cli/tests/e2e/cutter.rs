@@ -17,6 +17,11 @@ pub(crate) enum Plan {
     Stop { after: u64 },
     /// Only counts.
     Count,
+    /// Hides from the registry that only parts are asked for.
+    Whole,
+    /// Changes a byte of each part of a blob that begins before this position (bytes), and no other
+    /// answers.
+    Lie { before: u64 },
 }
 
 /// A relay, for as long as the test runs.
@@ -66,6 +71,12 @@ impl Cutter {
 
     pub(crate) fn cuts(&self) -> u64 {
         self.state.cuts.load(Ordering::SeqCst)
+    }
+
+    /// Does something else from now on, and counts anew.
+    pub(crate) fn change(&self, plan: Plan) {
+        *self.state.plan.lock().unwrap() = plan;
+        self.state.passed.store(0, Ordering::SeqCst);
     }
 
     /// Lets new connections through from now on, and counts anew.
@@ -119,6 +130,35 @@ impl State {
         self.next_cut.store(next, Ordering::SeqCst);
     }
 
+    /// Changes a piece that passes, where the plan says so.
+    fn tamper(&self, piece: &mut [u8], up: bool, lies: &mut bool) {
+        let text = String::from_utf8_lossy(piece).to_lowercase();
+        match self.plan() {
+            Plan::Whole if up => {
+                const RANGE: &[u8] = b"\r\nrange:";
+                let at = |place: &usize| piece[*place..].to_ascii_lowercase().starts_with(RANGE);
+                if let Some(place) = (0..piece.len()).find(at) {
+                    piece[place + 2] = b'x';
+                }
+            }
+            Plan::Lie { before } if !up => {
+                if text.starts_with("http/1.1 ") {
+                    let range = text.split("content-range: bytes ").nth(1);
+                    let start = range.and_then(|range| range.split('-').next());
+                    let start: Option<u64> = start.and_then(|start| start.parse().ok());
+                    *lies = start.is_some_and(|start| start < before);
+                }
+                if let Some(last) = piece
+                    .last_mut()
+                    .filter(|_| *lies && !text.ends_with("\r\n\r\n"))
+                {
+                    *last ^= 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Takes notice of bytes that came; returns how many of them pass, and whether it ends there.
     fn pass(&self, count: u64, mut from: &TcpStream, up: bool) -> (u64, bool) {
         let before = self.passed.load(Ordering::SeqCst);
@@ -166,7 +206,9 @@ fn relay(state: &Arc<State>, near: &TcpStream) {
 /// Copies until one side ends, or the connection is cut.
 fn pump(state: &State, mut from: &TcpStream, mut to: &TcpStream, up: bool) {
     let mut piece = [0; 16 * 1024];
+    let mut lies = false;
     while let Ok(count @ 1..) = from.read(&mut piece) {
+        state.tamper(&mut piece[..count], up, &mut lies);
         let (passes, cut) = state.pass(count as u64, from, up);
         let sent = to.write_all(&piece[..usize::try_from(passes).unwrap()]);
         if cut || sent.is_err() {

@@ -3,6 +3,7 @@
 
 mod archive;
 mod odd;
+mod partial;
 mod rootless;
 mod store;
 mod together;

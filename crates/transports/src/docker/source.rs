@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use dhow_client::{ManifestRef, Place, RepositoryClient};
 use dhow_model::{Descriptor, Digest, RawManifest};
 use dhow_transport::{
-    Blob, ByteRange, Error, Kind, Location, Result, RootHead, Source, SourceCaps,
+    Blob, BlobPart, ByteRange, Error, Kind, Location, Result, RootHead, Source, SourceCaps,
 };
 use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
@@ -197,8 +197,9 @@ impl Source for DockerSource {
                 .ok()
                 .and_then(NonZeroU16::new)
                 .unwrap_or(NonZeroU16::MIN),
-            // What the client asks for goes to the end of a blob.
-            parts: false,
+            // Parts come from one place: what a mirror sends is not put together with what another
+            // one does.
+            parts: true,
         }
     }
 
@@ -264,6 +265,20 @@ impl Source for DockerSource {
             stream.size,
             stream.bytes.map(|piece| piece.map_err(into_io)).boxed(),
         ))
+    }
+
+    async fn part(&self, blob: &Descriptor, part: BlobPart) -> Result<Blob> {
+        if !blob.urls.is_empty() {
+            let message = format!("blob `{}` comes from elsewhere, and whole", blob.digest);
+            return Err(Error::unsupported(message));
+        }
+        let chosen = self.chosen.get().copied().unwrap_or_default();
+        let place = self.places.get(chosen);
+        let place = place.ok_or_else(|| bug("an image has no place to be read from"))?;
+        let opened = place.client.blob_part(blob, part.offset, part.length);
+        let stream = opened.await.map_err(convert)?;
+        let bytes = stream.bytes.map(|piece| piece.map_err(into_io)).boxed();
+        Ok(Blob::from_stream(stream.size, bytes).starting_at(part.offset))
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
