@@ -138,9 +138,11 @@ fn wrap(dhow: &Path, folder: &Path) -> Result<PathBuf, String> {
 fn recordings(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
     let paths = entries.flatten().map(|entry| entry.path());
-    Ok(paths
+    let mut found: Vec<PathBuf> = paths
         .filter(|path| path.extension().is_some_and(|end| end == RECORDING))
-        .collect())
+        .collect();
+    found.sort();
+    Ok(found)
 }
 
 /// Returns the names of all functions of a program.

@@ -1,12 +1,15 @@
 //! Names of functions, written so that other builds have them, too.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-/// The functions that ran, and in how many commands.
+/// The functions that ran, and in which commands.
 #[derive(Debug, Default)]
-pub(super) struct List(BTreeMap<String, usize>);
+pub(super) struct List {
+    functions: BTreeMap<String, BTreeSet<usize>>,
+    commands: usize,
+}
 
 impl List {
     /// Adds the functions of one recording of callgrind, those alone that the program itself defines.
@@ -16,21 +19,24 @@ impl List {
         let names = names.filter(|name| defined.contains(name));
         let names: HashSet<String> = names.map(in_every_build).collect();
         for name in names {
-            *self.0.entry(name).or_default() += 1;
+            let commands = self.functions.entry(name).or_default();
+            commands.insert(self.commands);
         }
+        self.commands += 1;
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.functions.len()
     }
 }
 
 impl fmt::Display for List {
-    /// Writes what most commands run first, so that a command finds most of its own in one place.
+    /// Writes what most commands run first, and beside each other what the same commands run.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names: Vec<(&String, &usize)> = self.0.iter().collect();
-        names.sort_by_key(|(_, commands)| Reverse(**commands));
-        names.iter().try_for_each(|(name, _)| writeln!(f, "{name}"))
+        let mut functions: Vec<(&String, &BTreeSet<usize>)> = self.functions.iter().collect();
+        functions.sort_by_key(|(_, commands)| (Reverse(commands.len()), *commands));
+        let mut names = functions.iter();
+        names.try_for_each(|(name, _)| writeln!(f, "{name}"))
     }
 }
 
