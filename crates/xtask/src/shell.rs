@@ -14,9 +14,13 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     println!("+ {program} {}", arguments.join(" "));
     let started = Instant::now();
-    let status = Command::new(program)
-        .args(arguments)
-        .current_dir(root())
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    if in_ci() {
+        // Nobody builds there twice.
+        command.env("CARGO_INCREMENTAL", "0");
+    }
+    let status = command
         .status()
         .map_err(|error| format!("cannot run {program}: {error}"))?;
     println!("  {:.0} s", started.elapsed().as_secs_f64());
@@ -25,6 +29,12 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     } else {
         Err(format!("{program} {}: {status}", arguments.join(" ")))
     }
+}
+
+/// Returns whether this is a machine of CI.
+#[expect(clippy::disallowed_methods, reason = "CI says so in the environment")]
+pub(crate) fn in_ci() -> bool {
+    std::env::var_os("CI").is_some()
 }
 
 /// Returns whether a program can be found.

@@ -4,9 +4,8 @@ use crate::shell::{self, cargo, has};
 use crate::{packages, tidy};
 
 /// Runs the checks.
-#[expect(clippy::disallowed_methods, reason = "CI says so in the environment")]
 fn run_in(install: bool) -> Result<(), String> {
-    let in_ci = std::env::var_os("CI").is_some();
+    let in_ci = shell::in_ci();
     packages::provide(install || in_ci)?;
     let cargo = cargo();
     let cargo = cargo.as_str();
