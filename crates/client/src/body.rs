@@ -4,7 +4,7 @@
 use bytes::{Buf as _, Bytes};
 use dhow_model::{Descriptor, Digest};
 use futures_util::stream::{self, StreamExt as _};
-use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use http::header::CONTENT_RANGE;
 use http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
@@ -15,7 +15,7 @@ use crate::host::Lane;
 use crate::origin::redacted;
 use crate::request::Request;
 use crate::retry::Backoff;
-use crate::{Error, ErrorKind, RepositoryClient, Session};
+use crate::{Error, ErrorKind, RepositoryClient, Session, ranges};
 
 /// How many bytes must come between two breaks for the count of breaks to begin anew.
 const PROGRESS: u64 = 1024 * 1024;
@@ -47,20 +47,28 @@ enum Place {
     Elsewhere(Channel, Url),
 }
 
+impl Place {
+    fn session(&self) -> &Session {
+        match self {
+            Self::Registry(client, _) => client.channel.session(),
+            Self::Elsewhere(channel, _) => channel.session(),
+        }
+    }
+}
+
 impl Download {
     pub(crate) fn from_registry(client: RepositoryClient, path: String, blob: &Descriptor) -> Self {
-        let retries = client.channel.session().retries();
-        Self::new(Place::Registry(client, path), retries, blob)
+        Self::new(Place::Registry(client, path), blob)
     }
 
     pub(crate) fn from_elsewhere(channel: Channel, url: Url, blob: &Descriptor) -> Self {
-        let retries = channel.session().retries();
-        Self::new(Place::Elsewhere(channel, url), retries, blob)
+        Self::new(Place::Elsewhere(channel, url), blob)
     }
 
-    fn new(place: Place, retries: u32, blob: &Descriptor) -> Self {
+    fn new(place: Place, blob: &Descriptor) -> Self {
         // Schema 1 manifests do not say sizes: then there is a 0 that cannot be true.
         let unknown = blob.size == 0 && !blob.digest.matches(b"");
+        let backoff = Backoff::new(place.session().retries());
         Self {
             place,
             digest: blob.digest,
@@ -69,7 +77,7 @@ impl Download {
             answer: None,
             skip: 0,
             etag: None,
-            backoff: Backoff::new(retries),
+            backoff,
             since_break: 0,
         }
     }
@@ -153,14 +161,12 @@ impl Download {
     async fn mend(&mut self, broken: Error) -> Result<(), Error> {
         self.answer = None;
         if self.since_break >= PROGRESS {
-            self.backoff = Backoff::new(self.retries());
+            self.backoff = Backoff::new(self.place.session().retries());
         }
         self.since_break = 0;
-        let pause = match self.backoff.next(broken.retry_after()) {
-            Some(pause) if broken.is_retryable() => pause,
-            _ => return Err(self.during(broken)),
+        let Some(pause) = ranges::pause(&mut self.backoff, self.place.session(), &broken) else {
+            return Err(self.during(broken));
         };
-        self.session().note_retry();
         tracing::debug!(
             digest = %self.digest,
             position = self.position,
@@ -169,17 +175,6 @@ impl Download {
         );
         tokio::time::sleep(pause).await;
         Ok(())
-    }
-
-    fn retries(&self) -> u32 {
-        self.session().retries()
-    }
-
-    fn session(&self) -> &Session {
-        match &self.place {
-            Place::Registry(client, _) => client.channel.session(),
-            Place::Elsewhere(channel, _) => channel.session(),
-        }
     }
 
     /// Returns which connections the blob comes on. For a config the one that brought the manifest is
@@ -198,19 +193,10 @@ impl Download {
             Place::Elsewhere(_, url) => Request::to_url(Method::GET, url.clone(), Lane::Bulk),
         };
         request.lane = self.lane();
-        request
-            .headers
-            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        ranges::ask_for_stored(&mut request.headers);
         if self.position > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={}-", self.position));
-            let range = range.map_err(|source| {
-                Error::new(ErrorKind::Bug, "a range is not a header value").caused_by(source)
-            })?;
-            request.headers.insert(RANGE, range);
-            if let Some(etag) = &self.etag {
-                // SPEC: RFC 9110 §13.1.5: what has changed meanwhile comes whole.
-                request.headers.insert(IF_RANGE, etag.clone());
-            }
+            let range = (self.position, None);
+            ranges::ask_for_range(&mut request.headers, range, self.etag.as_ref())?;
         }
         let sent = match &self.place {
             Place::Registry(client, _) => client.channel.send(request).await,
@@ -235,11 +221,7 @@ impl Download {
             .map_err(|error| self.during(error))?;
         self.check_length(&answer)?;
         if self.etag.is_none() {
-            self.etag = answer
-                .headers()
-                .get(ETAG)
-                .filter(|tag| is_strong(tag))
-                .cloned();
+            self.etag = ranges::strong_etag(&answer);
         }
         self.answer = Some(answer);
         Ok(())
@@ -300,11 +282,6 @@ impl Download {
     fn during(&self, error: Error) -> Error {
         error.during(self.what())
     }
-}
-
-/// Returns whether an entity tag is one that names bytes (RFC 9110 §8.8.1).
-fn is_strong(tag: &HeaderValue) -> bool {
-    tag.as_bytes().starts_with(b"\"")
 }
 
 /// Parses `START-END/TOTAL`, where the total may be `*`.

@@ -31,6 +31,7 @@ mod patience;
 mod places;
 mod probe;
 mod proxy;
+mod ranges;
 mod referrers;
 mod repository;
 mod request;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dhow_model::{Descriptor, Digest};
 use futures_util::stream::{self, StreamExt as _};
-use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use http::header::CONTENT_RANGE;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::answer::Answer;
@@ -11,7 +11,7 @@ use crate::blob::BlobStream;
 use crate::host::Lane;
 use crate::origin::redacted;
 use crate::retry::Backoff;
-use crate::{Error, ErrorKind, RepositoryClient};
+use crate::{Error, ErrorKind, RepositoryClient, ranges};
 
 impl RepositoryClient {
     /// Opens a part of a blob that the registry itself has: `length` bytes from `offset` (0-based) on.
@@ -99,11 +99,10 @@ impl Part {
     /// Waits before the rest is asked for, or gives up.
     async fn mend(&mut self, broken: Error) -> Result<(), Error> {
         self.answer = None;
-        let pause = match self.backoff.next(broken.retry_after()) {
-            Some(pause) if broken.is_retryable() => pause,
-            _ => return Err(self.during(broken)),
+        let session = self.client.channel.session();
+        let Some(pause) = ranges::pause(&mut self.backoff, session, &broken) else {
+            return Err(self.during(broken));
         };
-        self.client.channel.session().note_retry();
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -113,16 +112,10 @@ impl Part {
         let path = self.client.path(&format!("blobs/{}", self.digest));
         let mut request = self.client.request_to(Method::GET, path);
         request.lane = Lane::Bulk;
-        let range = format!("bytes={}-{}", self.position, self.end - 1);
-        let range = HeaderValue::from_str(&range).map_err(|source| {
-            Error::new(ErrorKind::Bug, "a range is not a header value").caused_by(source)
-        })?;
         let headers = &mut request.headers;
-        headers.insert(RANGE, range);
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(etag) = &self.etag {
-            headers.insert(IF_RANGE, etag.clone());
-        }
+        ranges::ask_for_stored(headers);
+        let range = (self.position, Some(self.end - 1));
+        ranges::ask_for_range(headers, range, self.etag.as_ref())?;
         let sent = self.client.channel.send(request).await;
         let answer = sent.map_err(|error| self.during(error))?;
         match answer.status() {
@@ -139,10 +132,7 @@ impl Part {
             .and_then(|()| self.check_range(&answer))
             .map_err(|error| self.during(error))?;
         if self.etag.is_none() {
-            let etag = answer.headers().get(ETAG);
-            // A weak one does not name bytes (RFC 9110 §8.8.1).
-            let etag = etag.filter(|etag| etag.as_bytes().starts_with(b"\""));
-            self.etag = etag.cloned();
+            self.etag = ranges::strong_etag(&answer);
         }
         self.answer = Some(answer);
         Ok(())

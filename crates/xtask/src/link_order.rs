@@ -115,7 +115,7 @@ fn build() -> Result<PathBuf, String> {
             "strip=none",
         ],
     )?;
-    Ok(shell::target_directory().join("release/dhow"))
+    Ok(shell::released_dhow())
 }
 
 /// Writes a program that records what dhow runs.

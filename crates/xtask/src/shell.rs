@@ -64,7 +64,7 @@ pub(crate) fn cargo() -> String {
     clippy::disallowed_methods,
     reason = "cargo is told so in the environment"
 )]
-pub(crate) fn target_directory() -> PathBuf {
+fn target_directory() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -74,5 +74,10 @@ pub(crate) fn build_dhow() -> Result<PathBuf, String> {
         &cargo(),
         &["build", "--release", "--locked", "--package", "dhow-cli"],
     )?;
-    Ok(target_directory().join("release/dhow"))
+    Ok(released_dhow())
+}
+
+/// Returns where a dhow is that was built as it is released.
+pub(crate) fn released_dhow() -> PathBuf {
+    target_directory().join("release/dhow")
 }

@@ -35,7 +35,7 @@ struct Line {
 impl Lines {
     /// Begins with what `packed` holds, of at most so many bytes.
     pub(super) fn new(packed: Bytes, most: u64) -> io::Result<Self> {
-        let unpacked = decompress_from(Cursor::new(packed))?.take(most);
+        let unpacked = decompress(Cursor::new(packed))?.take(most);
         Ok(Self {
             unpacked: BufReader::with_capacity(BUFFER, unpacked),
             line: Vec::new(),
@@ -52,15 +52,15 @@ impl Lines {
             }
             let line: Line = serde_json::from_slice(&self.line)?;
             match line.kind {
-                SEGMENT => {
+                SEGMENT_LINE => {
                     let payload = line.payload.unwrap_or_default();
                     let raw = BASE64_STANDARD.decode(payload);
                     return raw
                         .map(|raw| Some(Part::Raw(raw)))
                         .map_err(io::Error::other);
                 }
-                FILE if line.size > 0 => return Ok(Some(Part::File(line.size))),
-                FILE => {}
+                FILE_LINE if line.size > 0 => return Ok(Some(Part::File(line.size))),
+                FILE_LINE => {}
                 other => {
                     let why = format!("a line of the unknown type {other}");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, why));
@@ -71,21 +71,17 @@ impl Lines {
 }
 
 /// Returns what compressed bytes hold.
-pub(super) fn decompress(packed: &[u8]) -> io::Result<Decoder<'static, &[u8]>> {
-    decompress_from(packed)
-}
-
-fn decompress_from<R: io::BufRead>(packed: R) -> io::Result<Decoder<'static, R>> {
+pub(super) fn decompress<R: io::BufRead>(packed: R) -> io::Result<Decoder<'static, R>> {
     let mut decoder = Decoder::with_buffer(packed)?;
     decoder.window_log_max(MAX_WINDOW_LOG)?;
     Ok(decoder)
 }
 
 /// The number of a line for a file.
-const FILE: u8 = 1;
+pub(super) const FILE_LINE: u8 = 1;
 
 /// The number of a line for raw bytes.
-const SEGMENT: u8 = 2;
+pub(super) const SEGMENT_LINE: u8 = 2;
 
 /// The longest line, in bytes.
 const MAX_LINE: u64 = 16 << 20;

@@ -9,6 +9,8 @@ use dhow_model::Digest;
 use serde_json::{Value, json};
 use zstd::stream::write::Encoder;
 
+use super::lines::{FILE_LINE, SEGMENT_LINE};
+
 /// The lines so far, compressed as they come.
 pub(super) struct TarSplit {
     lines: Encoder<'static, Vec<u8>>,
@@ -50,18 +52,18 @@ impl TarSplit {
             return Ok(());
         }
         let payload = BASE64_STANDARD.encode(std::mem::take(&mut self.segment));
-        self.line(json!({ "type": 2, "payload": payload }))
+        self.line(json!({ "type": SEGMENT_LINE, "payload": payload }))
     }
 
     /// Takes note of a file with content.
     pub(super) fn file(&mut self, name: &str, size: u64, crc: Crc) -> io::Result<()> {
         let sum = BASE64_STANDARD.encode(crc.sum());
-        self.line(json!({ "type": 1, "name": name, "size": size, "payload": sum }))
+        self.line(json!({ "type": FILE_LINE, "name": name, "size": size, "payload": sum }))
     }
 
     /// Takes note of a member without content.
     pub(super) fn nothing(&mut self, name: &str) -> io::Result<()> {
-        self.line(json!({ "type": 1, "name": name, "payload": Value::Null }))
+        self.line(json!({ "type": FILE_LINE, "name": name, "payload": Value::Null }))
     }
 
     fn line(&mut self, mut line: Value) -> io::Result<()> {

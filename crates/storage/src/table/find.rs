@@ -253,7 +253,7 @@ impl Folder {
 }
 
 /// Returns whether something is a file of this size.
-fn is_file_of(about: &Stat, size: u64) -> bool {
+pub(super) fn is_file_of(about: &Stat, size: u64) -> bool {
     FileType::from_raw_mode(about.st_mode) == FileType::RegularFile
         && u64::try_from(about.st_size) == Ok(size)
 }

@@ -8,10 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use dhow_model::Digest;
-use rustix::fs::{FileType, Stat};
 use serde::Serialize;
 
-use super::find::Folder;
+use super::find::{Folder, is_file_of};
 use crate::error::{Error, Result};
 
 /// The files so far.
@@ -85,7 +84,7 @@ impl Recorder {
         let folder = Folder::open(folder)?;
         let is_there = |inode: u64, row: &Row| {
             let found = folder.look(row.name.as_bytes());
-            found.is_ok_and(|found| is(&found, inode, row.size))
+            found.is_ok_and(|found| found.st_ino == inode && is_file_of(&found, row.size))
         };
         let rows = self.files.iter();
         let rows = rows.filter(|(inode, row)| is_there(**inode, row));
@@ -116,13 +115,6 @@ fn write(rows: &[&Row], file: File) -> std::io::Result<()> {
     }
     output.write_all(b"]}")?;
     output.flush()
-}
-
-/// Returns whether what a name leads to is the file that was written.
-fn is(found: &Stat, inode: u64, size: u64) -> bool {
-    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
-        && found.st_ino == inode
-        && u64::try_from(found.st_size) == Ok(size)
 }
 
 /// The most files of a table.

@@ -20,9 +20,8 @@ use dhow_storage::{FileTable, LocalFiles, Store};
 use dhow_transport::{BlobPart, BlobParts, Error, Kind, Result};
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::mpsc;
 
-use super::pending::{Arrived, Hashed, PIECE, keep};
+use super::pending::{Arrived, Hashed, PIECE, keep, read_blocking};
 use super::piece_reader::PieceReader;
 use super::store_error;
 use crate::file_blob::blocking;
@@ -132,19 +131,8 @@ impl Plan {
         diff_id: Digest,
         parts: Arc<dyn BlobParts>,
     ) -> Result<Arrived> {
-        let mut fetched = fetched(parts, self.parts.clone());
-        let (sender, receiver) = mpsc::channel(DEPTH);
-        let work = blocking(move || self.unpack(&tmp, diff_id, PieceReader::new(receiver)));
-        let feed = async move {
-            while let Some(piece) = fetched.next().await {
-                let broken = piece.is_err();
-                if sender.send(piece).await.is_err() || broken {
-                    break;
-                }
-            }
-        };
-        let (arrived, ()) = futures_util::future::join(work, feed).await;
-        arrived?
+        let fetched = fetched(parts, self.parts.clone());
+        read_blocking(fetched, move |pieces| self.unpack(&tmp, diff_id, pieces)).await
     }
 
     /// Unpacks the archive, and verifies that it is the right one. Blocks.
@@ -259,6 +247,3 @@ const ASKED_AHEAD: usize = 8;
 
 /// The largest part that is read into memory ahead, in bytes.
 const READ_AHEAD: u64 = 512 << 10;
-
-/// How many pieces wait to be unpacked.
-const DEPTH: usize = 4;

@@ -9,6 +9,7 @@ use dhow_codec::UnpackFacts;
 use dhow_model::{Algorithm, Compression, Digest, Hasher};
 use dhow_storage::{Base, Driver, FileTable, LayerRecord, Staged, Store};
 use dhow_transport::{Blob, Error, Kind, Result};
+use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
@@ -47,19 +48,8 @@ pub(super) async fn receive(
     blob: Blob,
     table: FileTable,
 ) -> Result<Arrived> {
-    let (mut content, facts) = dhow_codec::unpack(blob.body.into_stream());
-    let (sender, receiver) = mpsc::channel(DEPTH);
-    let work = blocking(move || keep(&store, &tmp, PieceReader::new(receiver), table));
-    let feed = async move {
-        while let Some(piece) = content.next().await {
-            let broken = piece.is_err();
-            if sender.send(piece).await.is_err() || broken {
-                break;
-            }
-        }
-    };
-    let (form, ()) = futures_util::future::join(work, feed).await;
-    let form = form??;
+    let (content, facts) = dhow_codec::unpack(blob.body.into_stream());
+    let form = read_blocking(content, move |pieces| keep(&store, &tmp, pieces, table)).await?;
     let facts: UnpackFacts = facts
         .take()
         .ok_or_else(|| Error::new(Kind::Bug, "a layer ended without its facts"))?;
@@ -71,6 +61,25 @@ pub(super) async fn receive(
         table,
         form,
     })
+}
+
+/// Lets `work` read a stream where it may block.
+pub(super) async fn read_blocking<T: Send + 'static>(
+    mut content: BoxStream<'static, io::Result<Bytes>>,
+    work: impl FnOnce(PieceReader) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel(DEPTH);
+    let work = blocking(move || work(PieceReader::new(receiver)));
+    let feed = async move {
+        while let Some(piece) = content.next().await {
+            let broken = piece.is_err();
+            if sender.send(piece).await.is_err() || broken {
+                break;
+            }
+        }
+    };
+    let (done, ()) = futures_util::future::join(work, feed).await;
+    done?
 }
 
 /// Keeps the archive of a layer in the form in which it can wait. Blocks.

@@ -31,8 +31,8 @@ pub(super) struct StorageSink {
 /// What has come so far.
 #[derive(Debug, Default)]
 struct State {
-    /// The digests of the layers' contents, where the config was told.
-    diff_ids: Vec<Digest>,
+    /// The IDs that the layers will have, and the digests of their contents, where the config was told.
+    expected: Vec<(String, Digest)>,
     /// The index that the image was chosen from.
     index: Option<Bytes>,
     configs: HashMap<Digest, Bytes>,
@@ -76,14 +76,9 @@ impl StorageSink {
         let (Slot::Layer { index }, Some(digest)) = (want.slot, want.digest) else {
             return Ok(None);
         };
-        let (expected, diff_id) = {
-            let state = lock(&self.state);
-            let below = state.diff_ids.get(..=index).unwrap_or_default();
-            (
-                layers::ids(below).pop(),
-                below.last().map(Digest::to_string),
-            )
-        };
+        let expected = lock(&self.state).expected.get(index).cloned();
+        let (expected, diff_id) = expected.unzip();
+        let diff_id = diff_id.map(|digest: Digest| digest.to_string());
         let (store, digest) = (self.store.clone(), digest.to_string());
         blocking(move || {
             let mut layers = store.layers().map_err(store_error)?;
@@ -131,7 +126,8 @@ impl Sink for StorageSink {
         let config = coming.config.as_ref();
         let parsed = config.and_then(|config| ImageConfig::parse(config).ok());
         let diff_ids = parsed.map(|config| config.rootfs.diff_ids);
-        state.diff_ids = diff_ids.unwrap_or_default();
+        let diff_ids = diff_ids.unwrap_or_default();
+        state.expected = layers::ids(&diff_ids).into_iter().zip(diff_ids).collect();
         Ok(())
     }
 
@@ -199,8 +195,8 @@ impl Sink for StorageSink {
             return Ok(None);
         };
         // Nothing but the digest of the content says that what was put together is right.
-        let diff_id = lock(&self.state).diff_ids.get(index).copied();
-        let Some(diff_id) = diff_id else {
+        let expected = lock(&self.state).expected.get(index).cloned();
+        let Some((_, diff_id)) = expected else {
             return Ok(None);
         };
         let size = parts.blob().size;
