@@ -98,8 +98,7 @@ pub(crate) fn command(voice: Voice) -> clap::Command {
     // A flag that is given twice counts as it was given last, as in Go.
     let command = Cli::command()
         .args_override_self(true)
-        .mut_args(name_boolean)
-        .mut_subcommands(|command| command.args_override_self(true).mut_args(name_boolean));
+        .mut_args(name_boolean);
     match voice {
         Voice::Dhow => command,
         Voice::Skopeo => command
@@ -111,7 +110,7 @@ pub(crate) fn command(voice: Voice) -> clap::Command {
 }
 
 /// Shows a flag with an optional value as `--flag[=<BOOL>]`, whatever its field is called.
-fn name_boolean(flag: clap::Arg) -> clap::Arg {
+pub(crate) fn name_boolean(flag: clap::Arg) -> clap::Arg {
     if flag.get_num_args() == Some((0..=1).into()) {
         flag.value_name("BOOL")
     } else {

@@ -6,7 +6,7 @@ use crate::app::{App, Voice, command};
 use crate::failure::Failure;
 use crate::render::streams;
 
-/// Print a completion script for a shell
+/// The arguments of `completion`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The shell

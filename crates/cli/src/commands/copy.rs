@@ -15,7 +15,7 @@ use crate::options::{
 };
 use crate::render::{progress, result};
 
-/// Copy an image, or an index with its images, from one place to another
+/// The arguments of `copy`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow copy docker://docker.io/library/centos:7 oci:./target:centos:7

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::failure::Failure;
 use crate::options::{EndpointArgs, Only, RetryArgs};
 
-/// Delete an image; in a registry, all tags of its manifest go with it
+/// The arguments of `delete`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow delete docker://registry.example.com/team/app:old

@@ -7,7 +7,7 @@ use crate::failure::{Exit, Failure};
 use crate::options::{EndpointArgs, Only, OutputFormat, parse_bool};
 use crate::render::doctor;
 
-/// Say how an image would be reached, and what stands in the way
+/// The arguments of `doctor`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow doctor

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::options::{EndpointArgs, Only, RetryArgs, parse_bool};
 use crate::render::{json, streams, template};
 
-/// Show what an image is, without copying it
+/// The arguments of `inspect`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow inspect docker://docker.io/library/centos:7

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::options::{EndpointArgs, Only, OutputFormat, RetryArgs, refuse};
 use crate::render::{json, streams};
 
-/// List the repositories of a registry, where it lets itself be listed
+/// The arguments of `list-repositories`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow list-repositories registry.local

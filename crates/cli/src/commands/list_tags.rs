@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::options::{EndpointArgs, Only, OutputFormat, RetryArgs, TagFilterArgs};
 use crate::render::{json, streams};
 
-/// List the tags of a repository, or the names in a layout
+/// The arguments of `list-tags`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow list-tags docker://docker.io/library/centos

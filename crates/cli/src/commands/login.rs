@@ -14,7 +14,7 @@ use crate::render::streams;
 /// The longest password that is read from stdin, in bytes. Tokens have a few thousand.
 const MAX_PASSWORD: u64 = 256 * 1024;
 
-/// Check credentials with a registry and keep them
+/// The arguments of `login`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow login quay.io

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::failure::{Exit, Failure};
 use crate::options::parse_bool;
 
-/// Forget the credentials of a registry
+/// The arguments of `logout`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow logout quay.io

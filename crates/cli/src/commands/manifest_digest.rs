@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::failure::{Exit, Failure};
 use crate::render::streams;
 
-/// Print the digest of a manifest in a file
+/// The arguments of `manifest-digest`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   dhow manifest-digest ./image/manifest.json")]

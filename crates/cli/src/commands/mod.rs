@@ -3,6 +3,7 @@
 mod cli;
 mod completion;
 mod copy;
+mod deferred;
 mod delete;
 mod doctor;
 mod inspect;

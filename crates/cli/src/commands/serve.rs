@@ -10,7 +10,7 @@ use crate::app::asked_to_end;
 use crate::failure::Failure;
 use crate::render::streams;
 
-/// Serve a layout directory, or memory, as a registry
+/// The arguments of `serve`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow serve ./target

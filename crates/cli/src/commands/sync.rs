@@ -22,7 +22,7 @@ use crate::options::{
 use crate::render::metrics::Metrics;
 use crate::render::{streams, sync as render};
 
-/// Copy many images: repositories, whole registries, folders, layouts, or what a YAML file lists
+/// The arguments of `sync`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   dhow sync --src docker --dest docker --all --keep-going quay.io/podman/stable registry.local/mirror
