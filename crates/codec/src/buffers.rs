@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 /// Buffers that are used again once nobody reads what is in them any more.
 #[derive(Debug)]
-pub(super) struct Buffers {
+pub struct Buffers {
     size: usize,
     most: usize,
     /// The oldest first.
@@ -16,7 +16,7 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// Returns buffers of `size` bytes, of which `most` are remembered. None is made yet.
-    pub(super) const fn new(size: usize, most: usize) -> Self {
+    pub const fn new(size: usize, most: usize) -> Self {
         Self {
             size,
             most,
@@ -25,19 +25,25 @@ impl Buffers {
     }
 
     /// Returns what `read` has put at the start of a buffer.
-    pub(super) fn fill(
-        &mut self,
-        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<Bytes> {
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<Bytes> {
         let mut buffer = self.free();
         let length = read(&mut buffer)?;
+        Ok(self.lend(buffer, length))
+    }
+
+    /// Lends the first `length` bytes of a buffer that was free.
+    pub(crate) fn lend(&mut self, buffer: BytesMut, length: usize) -> Bytes {
         let whole = buffer.freeze();
         let piece = whole.slice(..length);
         self.lent.push_back(whole);
-        Ok(piece)
+        piece
     }
 
-    fn free(&mut self) -> BytesMut {
+    /// Returns a buffer that nobody reads.
+    pub(crate) fn free(&mut self) -> BytesMut {
         let is_free = self.lent.front().is_some_and(Bytes::is_unique);
         if (is_free || self.lent.len() == self.most)
             && let Some(oldest) = self.lent.pop_front()

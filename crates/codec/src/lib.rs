@@ -4,11 +4,13 @@
 //! Streams of [`Bytes`](bytes::Bytes) in, streams out. Hashing of passing bytes happens in place;
 //! compression and decompression run on threads of their own between bounded channels.
 
+mod buffers;
 mod chunked;
 mod detect;
 mod facts;
 mod pack;
 mod packing;
+mod pull;
 mod reader;
 mod stage;
 mod unpack;
@@ -17,11 +19,13 @@ mod verify;
 /// Bytes on their way.
 pub use futures_core::stream::BoxStream;
 
+pub use buffers::Buffers;
 pub use chunked::{ChunkedContents, ChunkedError, ChunkedFile, ChunkedPlaces, Here, Rebuilt};
 pub use detect::{MAGIC, detect};
 pub use facts::Facts;
 pub use pack::pack;
 pub use packing::{PackFacts, PackFormat, Packing, PackingError, UnpackFacts};
+pub use pull::{Pull, Wanted, ahead, pull};
 pub use reader::reader;
 pub use unpack::{learn, unpack, unpack_unhashed};
 pub use verify::{Checkpoints, Expectation, VerifyError, verify, verify_from};

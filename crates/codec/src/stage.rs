@@ -1,13 +1,20 @@
 //! A stage of a pipeline that may block: it runs on a thread of its own, between two bounded
 //! channels, and ends when its stream is dropped.
+//!
+//! ```text
+//! body ─▶ a task: 4 pieces ahead ─▶ the thread ─▶ 4 pieces ─▶ whoever reads the stream
+//! ```
 
 use std::io::{self, BufRead, Read, Write};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::Buffers;
+use crate::pull::{Batches, DEPTH, Pull, Wanted, ahead, pull};
 
 /// Bytes on their way, or why there are no more.
 pub(crate) type Stream = BoxStream<'static, io::Result<Bytes>>;
@@ -18,26 +25,45 @@ pub(crate) fn run(
     body: Stream,
     work: impl FnOnce(&mut Input, &mut Output) -> io::Result<()> + Send + 'static,
 ) -> Stream {
-    let (to_thread, from_reactor) = mpsc::channel(DEPTH);
-    let (to_reactor, from_thread) = mpsc::channel(DEPTH);
+    let (body, wanted) = pull(ahead(body));
+    let (sender, receiver) = mpsc::channel(DEPTH);
     let thread = tokio::task::spawn_blocking(move || {
-        let mut input = Input::new(from_reactor);
-        let mut output = Output::new(to_reactor);
+        let mut input = Input::new(body);
+        let mut output = Output::new(sender);
         let done = work(&mut input, &mut output).and_then(|()| output.flush());
         if let Err(error) = done {
-            output.fail(error);
+            output.fail(input.broken.unwrap_or(error));
         }
     });
-    let state = Pump {
-        body,
-        to_thread: Some(to_thread),
-        from_thread,
+    let state = Running {
+        pieces: Batches::new(receiver),
         thread: Some(thread),
+        _wanted: wanted,
     };
     stream::try_unfold(state, |mut state| async move {
         Ok(state.next().await?.map(|piece| (piece, state)))
     })
     .boxed()
+}
+
+/// A thread at work.
+struct Running {
+    pieces: Batches<io::Result<Bytes>>,
+    thread: Option<JoinHandle<()>>,
+    _wanted: Wanted,
+}
+
+impl Running {
+    /// Returns the next piece that comes out.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let piece = self.pieces.next().await.transpose()?;
+        if piece.is_none()
+            && let Some(thread) = self.thread.take()
+        {
+            thread.await.map_err(io::Error::other)?;
+        }
+        Ok(piece)
+    }
 }
 
 /// Passes the body on unchanged, and shows it to `work` on a blocking thread beside. The stream
@@ -46,24 +72,38 @@ pub(crate) fn beside(
     body: Stream,
     work: impl FnOnce(&mut Input) -> io::Result<()> + Send + 'static,
 ) -> Stream {
-    let (to_thread, from_reactor) = mpsc::channel(DEPTH);
-    let thread = tokio::task::spawn_blocking(move || work(&mut Input::new(from_reactor)));
-    let state = Some((body, to_thread, thread));
+    let (to_thread, receiver) = mpsc::channel(DEPTH);
+    let (seen, wanted) = pull(received(receiver));
+    let thread = tokio::task::spawn_blocking(move || work(&mut Input::new(seen)));
+    let state = Some((body, to_thread, thread, wanted));
     stream::try_unfold(state, |state| async move {
-        let Some((mut body, to_thread, thread)) = state else {
+        let Some((mut body, to_thread, thread, wanted)) = state else {
             return Ok(None);
         };
         // A thread that has ended early says why at the end.
         match body.next().await.transpose()? {
-            Some(piece) if to_thread.send(Message::Piece(piece.clone())).await.is_ok() => {
-                Ok(Some((piece, Some((body, to_thread, thread)))))
+            Some(piece) if to_thread.send(Some(piece.clone())).await.is_ok() => {
+                Ok(Some((piece, Some((body, to_thread, thread, wanted)))))
             }
             Some(_) => Err(ended(thread).await),
             None => {
-                drop(to_thread.send(Message::End).await);
+                drop(to_thread.send(None).await);
                 thread.await.map_err(io::Error::other)??;
                 Ok(None)
             }
+        }
+    })
+    .boxed()
+}
+
+/// Returns what is shown to a thread. It has ended when that is said; a sender that is gone has broken.
+fn received(receiver: mpsc::Receiver<Option<Bytes>>) -> Stream {
+    stream::unfold(Some(Batches::new(receiver)), |pieces| async move {
+        let mut pieces = pieces?;
+        match pieces.next().await {
+            Some(Some(piece)) => Some((Ok(piece), Some(pieces))),
+            Some(None) => None,
+            None => Some((Err(io::ErrorKind::BrokenPipe.into()), None)),
         }
     })
     .boxed()
@@ -77,73 +117,22 @@ async fn ended(thread: JoinHandle<io::Result<()>>) -> io::Error {
     }
 }
 
-enum Message {
-    Piece(Bytes),
-    End,
-}
-
-struct Pump {
-    body: Stream,
-    to_thread: Option<mpsc::Sender<Message>>,
-    from_thread: mpsc::Receiver<io::Result<Bytes>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Pump {
-    /// Feeds the thread while waiting for its output.
-    async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        loop {
-            let Some(to_thread) = self.to_thread.clone() else {
-                return self.last().await;
-            };
-            tokio::select! {
-                biased;
-                piece = self.from_thread.recv() => match piece {
-                    Some(piece) => return piece.map(Some),
-                    // It has seen enough.
-                    None => self.to_thread = None,
-                },
-                permit = to_thread.reserve() => {
-                    let Ok(permit) = permit else {
-                        self.to_thread = None;
-                        continue;
-                    };
-                    if let Some(piece) = self.body.next().await.transpose()? {
-                        permit.send(Message::Piece(piece));
-                    } else {
-                        permit.send(Message::End);
-                        self.to_thread = None;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Returns what still comes when the body has ended.
-    async fn last(&mut self) -> io::Result<Option<Bytes>> {
-        let piece = self.from_thread.recv().await.transpose()?;
-        if piece.is_none()
-            && let Some(thread) = self.thread.take()
-        {
-            thread.await.map_err(io::Error::other)?;
-        }
-        Ok(piece)
-    }
-}
-
 /// The body, as a thread reads it.
 pub(crate) struct Input {
-    receiver: mpsc::Receiver<Message>,
+    body: Pull,
     current: Bytes,
     ended: bool,
+    /// Why the body broke: decoders word it in their own way.
+    broken: Option<io::Error>,
 }
 
 impl Input {
-    fn new(receiver: mpsc::Receiver<Message>) -> Self {
+    const fn new(body: Pull) -> Self {
         Self {
-            receiver,
+            body,
             current: Bytes::new(),
             ended: false,
+            broken: None,
         }
     }
 
@@ -171,11 +160,13 @@ impl Input {
     /// Waits until there is a piece, or the end.
     fn wait(&mut self) -> io::Result<()> {
         while self.current.is_empty() && !self.ended {
-            match self.receiver.blocking_recv() {
-                Some(Message::Piece(piece)) => self.current = piece,
-                Some(Message::End) => self.ended = true,
-                // The body broke, or nobody wants the rest: who listens knows why.
-                None => return Err(io::ErrorKind::BrokenPipe.into()),
+            match self.body.piece() {
+                Ok(Some(piece)) => self.current = piece,
+                Ok(None) => self.ended = true,
+                Err(error) => {
+                    self.broken = Some(error);
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
             }
         }
         Ok(())
@@ -206,14 +197,20 @@ impl BufRead for Input {
 /// What a thread writes, as the pieces of a stream.
 pub(crate) struct Output {
     sender: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
+    buffers: Buffers,
+    /// The buffer that is being filled; empty before its first byte.
+    buffer: BytesMut,
+    filled: usize,
 }
 
 impl Output {
     fn new(sender: mpsc::Sender<io::Result<Bytes>>) -> Self {
         Self {
             sender,
-            buffer: Vec::new(),
+            // As many as wait, as were taken, and one on either side.
+            buffers: Buffers::new(PIECE, 2 * DEPTH + 2),
+            buffer: BytesMut::new(),
+            filled: 0,
         }
     }
 
@@ -225,20 +222,26 @@ impl Output {
 
     /// Takes bytes from a reader, without a copy in between; returns how many there were.
     pub(crate) fn take_from(&mut self, from: &mut impl Read) -> io::Result<usize> {
-        let known = self.buffer.len();
-        self.buffer.resize(PIECE, 0);
-        let length = match from.read(&mut self.buffer[known..]) {
-            Ok(length) => length,
-            Err(error) => {
-                self.buffer.truncate(known);
-                return Err(error);
-            }
-        };
-        self.buffer.truncate(known + length);
-        if self.buffer.len() == PIECE {
+        let length = from.read(self.room())?;
+        self.fill(length)?;
+        Ok(length)
+    }
+
+    /// Returns where the next bytes go.
+    fn room(&mut self) -> &mut [u8] {
+        if self.buffer.is_empty() {
+            self.buffer = self.buffers.free();
+        }
+        &mut self.buffer[self.filled..]
+    }
+
+    /// Takes note of bytes that were put there.
+    fn fill(&mut self, length: usize) -> io::Result<()> {
+        self.filled += length;
+        if self.filled == PIECE {
             self.flush()?;
         }
-        Ok(length)
+        Ok(())
     }
 
     fn give(&self, piece: Bytes) -> io::Result<()> {
@@ -255,28 +258,22 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if self.buffer.capacity() == 0 {
-            self.buffer.reserve_exact(PIECE);
-        }
-        let length = data.len().min(PIECE - self.buffer.len());
-        self.buffer.extend_from_slice(&data[..length]);
-        if self.buffer.len() == PIECE {
-            self.flush()?;
-        }
+        let room = self.room();
+        let length = data.len().min(room.len());
+        room[..length].copy_from_slice(&data[..length]);
+        self.fill(length)?;
         Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
+        if self.filled == 0 {
             return Ok(());
         }
-        let piece = std::mem::take(&mut self.buffer);
-        self.give(piece.into())
+        let buffer = std::mem::take(&mut self.buffer);
+        let piece = self.buffers.lend(buffer, std::mem::take(&mut self.filled));
+        self.give(piece)
     }
 }
-
-/// How many pieces wait between reactor and thread.
-const DEPTH: usize = 3;
 
 /// The size of the pieces that come out, in bytes.
 pub(crate) const PIECE: usize = 64 * 1024;

@@ -13,6 +13,7 @@ mod opened;
 mod sink;
 mod source;
 mod spool;
+mod tail;
 mod there;
 
 use std::fmt;
@@ -27,10 +28,11 @@ use dhow_transport::{
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-pub(crate) use assembly::{Assembly, Tail};
+pub(crate) use assembly::Assembly;
 pub(crate) use commit::{Image, finish};
 pub(crate) use opened::Opened;
 pub(crate) use source::ImageSource;
+pub(crate) use tail::Tail;
 
 use self::sink::ArchiveSink;
 use crate::file_blob::blocking;

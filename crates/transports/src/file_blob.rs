@@ -1,7 +1,6 @@
 //! Blobs in files: reading them, as parts of files or as streams, and writing them, with the file
 //! work on blocking threads and a bounded number of pieces on the way.
 
-mod buffers;
 mod store;
 
 use std::fs::File;
@@ -11,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dhow_codec::Buffers;
 use dhow_model::Descriptor;
 use dhow_transport::{Blob, ByteRange, Error, FilePart, Kind};
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use self::buffers::Buffers;
 pub(crate) use self::store::store;
 
 /// Reads an open file as a blob.
@@ -104,8 +103,8 @@ pub(crate) fn produced(
 fn send_part(file: &File, part: Part, sender: &mpsc::Sender<io::Result<Bytes>>) {
     let (mut offset, end) = (part.offset, part.offset + part.size);
     let room = |left: u64| usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-    // One is being written, and one is being read.
-    let mut buffers = Buffers::new(room(part.size), DEPTH + 2);
+    // One is being read, and up to three are with who verifies and sends them.
+    let mut buffers = Buffers::new(room(part.size), DEPTH + 4);
     while offset < end {
         let room = room(end - offset);
         let result = match buffers.fill(|buffer| file.read_at(&mut buffer[..room], offset)) {

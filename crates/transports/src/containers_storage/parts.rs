@@ -131,7 +131,8 @@ impl Plan {
         diff_id: Digest,
         parts: Arc<dyn BlobParts>,
     ) -> Result<Arrived> {
-        let fetched = fetched(parts, self.parts.clone());
+        // Requests go on while local files are read.
+        let fetched = dhow_codec::ahead(fetched(parts, self.parts.clone()));
         read_blocking(fetched, move |pieces| self.unpack(&tmp, diff_id, pieces)).await
     }
 

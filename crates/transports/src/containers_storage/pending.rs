@@ -11,7 +11,6 @@ use dhow_storage::{Base, Driver, FileTable, LayerRecord, Staged, Store};
 use dhow_transport::{Blob, Error, Kind, Result};
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
 
 use super::piece_reader::PieceReader;
 use super::store_error;
@@ -65,21 +64,11 @@ pub(super) async fn receive(
 
 /// Lets `work` read a stream where it may block.
 pub(super) async fn read_blocking<T: Send + 'static>(
-    mut content: BoxStream<'static, io::Result<Bytes>>,
+    content: BoxStream<'static, io::Result<Bytes>>,
     work: impl FnOnce(PieceReader) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let (sender, receiver) = mpsc::channel(DEPTH);
-    let work = blocking(move || work(PieceReader::new(receiver)));
-    let feed = async move {
-        while let Some(piece) = content.next().await {
-            let broken = piece.is_err();
-            if sender.send(piece).await.is_err() || broken {
-                break;
-            }
-        }
-    };
-    let (done, ()) = futures_util::future::join(work, feed).await;
-    done?
+    let (content, _wanted) = dhow_codec::pull(content);
+    blocking(move || work(PieceReader::new(content))).await?
 }
 
 /// Keeps the archive of a layer in the form in which it can wait. Blocks.
@@ -189,9 +178,6 @@ pub(super) async fn whole(blob: Blob) -> Result<Bytes> {
     }
     Ok(bytes.into())
 }
-
-/// How many pieces wait to be unpacked.
-const DEPTH: usize = 4;
 
 /// How much of an archive is read at a time, in bytes.
 pub(super) const PIECE: usize = 128 << 10;

@@ -1,19 +1,18 @@
-//! Bytes that arrive on a channel, read where it may block.
+//! A stream, read where it may block.
 
 use std::io::{self, BufRead, Read};
 
 use bytes::{Buf as _, Bytes};
-use tokio::sync::mpsc::Receiver;
+use dhow_codec::Pull;
 
 /// Reads pieces in the order in which they come. Nothing is copied on the way.
-#[derive(Debug)]
 pub(super) struct PieceReader {
-    pieces: Receiver<io::Result<Bytes>>,
+    pieces: Pull,
     piece: Bytes,
 }
 
 impl PieceReader {
-    pub(super) const fn new(pieces: Receiver<io::Result<Bytes>>) -> Self {
+    pub(super) const fn new(pieces: Pull) -> Self {
         Self {
             pieces,
             piece: Bytes::new(),
@@ -24,8 +23,8 @@ impl PieceReader {
 impl BufRead for PieceReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.piece.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.piece = piece?,
+            match self.pieces.piece()? {
+                Some(piece) => self.piece = piece,
                 None => break,
             }
         }

@@ -3,8 +3,11 @@
 //!
 //! ```text
 //! the layer whose turn it is ─────────────────▶ the end of the archive
-//! others ─▶ files without a name ─▶ (their turn) ─▶ the end of the archive
+//! others ─▶ (some seconds) ─▶ files without a name ─▶ (their turn) ─▶ the end of the archive
 //! ```
+//!
+//! Where the disk or the processor is the narrow place, layers that wait in their sockets are written
+//! once. Where it is the network, they come at once after all.
 //!
 //! Into a file, a layer is written before its digest and size are known: its header is filled in
 //! afterwards. Into a stream, one whose size is not known waits in a file.
@@ -12,32 +15,25 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dhow_model::Digest;
 use dhow_transport::{Blob, BlobWant, Coming, Error, Kind, Result, Slot};
-use tar::EntryType;
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant};
 
 use super::spool::{self, Pieces, unwritten};
+use super::tail::{Tail, layer_name};
 use crate::file_blob::Part;
-use crate::tar_entry::{self, BLOCK};
 
 /// An archive that is being put together. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Assembly {
     state: Arc<Mutex<State>>,
+    /// Told when another layer's turn has come.
+    turned: Arc<Notify>,
     folder: PathBuf,
-}
-
-/// Where the archive goes on.
-pub(crate) enum Tail {
-    /// In a file, at this offset in bytes.
-    File { file: File, offset: u64 },
-    /// In what only takes bytes, one after another.
-    Stream(Box<dyn Write + Send>),
 }
 
 /// A blob that was put.
@@ -60,6 +56,8 @@ pub(crate) enum Place {
 }
 
 struct State {
+    /// Whether the archive is a file, in which headers can be filled in afterwards.
+    in_file: bool,
     /// `None` while somebody writes there, and for ever once that broke.
     tail: Option<Tail>,
     /// The layers that are still to come, in order, by their slots.
@@ -74,6 +72,7 @@ impl Assembly {
     /// Returns an empty archive. What has to wait does so in `folder`.
     pub(crate) fn new(tail: Tail, folder: PathBuf) -> Self {
         let state = State {
+            in_file: tail.is_file(),
             tail: Some(tail),
             order: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -82,6 +81,7 @@ impl Assembly {
         };
         Self {
             state: Arc::new(Mutex::new(state)),
+            turned: Arc::default(),
             folder,
         }
     }
@@ -115,7 +115,7 @@ impl Assembly {
     /// Takes a blob; returns its digest and size.
     pub(crate) async fn put(&self, want: &BlobWant, blob: Blob) -> Result<(Digest, u64)> {
         let known = want.digest.zip(want.size.or(blob.size));
-        let (slot, tail) = self.turn(want.slot, known.is_some())?;
+        let (slot, tail) = self.turn(want.slot, known.is_some()).await?;
         let assembly = self.clone();
         spool::take(want, blob, move |pieces| match tail {
             Some(tail) => assembly.write(tail, known, pieces),
@@ -124,23 +124,31 @@ impl Assembly {
         .await
     }
 
-    /// Returns the end of the archive to the one whose turn it is.
-    fn turn(&self, slot: Slot, known: bool) -> Result<(Option<usize>, Option<Tail>)> {
-        let mut state = self.state();
-        if state.broken {
-            return Err(broken());
-        }
+    /// Returns the end of the archive to the one whose turn it is, and nothing to those whose turn has
+    /// not come after a while.
+    async fn turn(&self, slot: Slot, known: bool) -> Result<(Option<usize>, Option<Tail>)> {
         let Slot::Layer { index } = slot else {
             return Ok((None, None));
         };
-        let fits = matches!(&state.tail, Some(Tail::File { .. })) || known;
-        let its_turn = state.order.front() == Some(&index);
-        let tail = if fits && its_turn {
-            state.tail.take()
-        } else {
-            None
-        };
-        Ok((Some(index), tail))
+        let deadline = Instant::now() + PATIENCE;
+        let mut missing = None;
+        loop {
+            let turned = self.turned.notified();
+            tokio::pin!(turned);
+            // Told also of what happens before it is waited for.
+            turned.as_mut().enable();
+            missing = match self.state().turn(index, known)? {
+                Turn::Now(tail) => return Ok((Some(index), Some(tail))),
+                Turn::Never => return Ok((Some(index), None)),
+                Turn::Later => None,
+                Turn::Missing => missing.or_else(|| Some(Instant::now() + MOMENT)),
+            };
+            let until = missing.map_or(deadline, |moment| moment.min(deadline));
+            if Instant::now() >= until {
+                return Ok((Some(index), None));
+            }
+            drop(tokio::time::timeout_at(until, turned).await);
+        }
     }
 
     /// Writes the layer whose turn it is.
@@ -164,6 +172,7 @@ impl Assembly {
             Err(_) => state.broken = true,
         }
         drop(state);
+        self.turned.notify_waiters();
         let written = written?;
         self.advance()?;
         Ok(written)
@@ -187,6 +196,12 @@ impl Assembly {
 
     /// Writes those that wait and whose turn has come.
     fn advance(&self) -> Result<()> {
+        let done = self.write_waiting();
+        self.turned.notify_waiters();
+        done
+    }
+
+    fn write_waiting(&self) -> Result<()> {
         loop {
             let mut state = self.state();
             if state.tail.is_none() {
@@ -236,95 +251,30 @@ impl Assembly {
     }
 }
 
-impl Tail {
-    const fn is_file(&self) -> bool {
-        matches!(self, Self::File { .. })
-    }
+/// When a layer can be written.
+enum Turn {
+    Now(Tail),
+    /// Another one is being written.
+    Later,
+    /// One before it has not come.
+    Missing,
+    Never,
+}
 
-    /// Writes a layer as it comes.
-    fn take_pieces(
-        &mut self,
-        known: Option<(Digest, u64)>,
-        pieces: Pieces,
-    ) -> Result<(Digest, u64)> {
-        match self {
-            Self::File { file, offset } => {
-                file.seek(SeekFrom::Start(*offset + BLOCK))
-                    .map_err(unwritten)?;
-                let (digest, size) = pieces.write(file)?;
-                let header = layer_header(&digest, size).map_err(unwritten)?;
-                file.write_all(&tar_entry::padding(size))
-                    .map_err(unwritten)?;
-                file.write_all_at(header.as_bytes(), *offset)
-                    .map_err(unwritten)?;
-                *offset += BLOCK + size.next_multiple_of(BLOCK);
-                Ok((digest, size))
-            }
-            Self::Stream(stream) => {
-                let (digest, size) = known.ok_or_else(broken)?;
-                let header = layer_header(&digest, size).map_err(unwritten)?;
-                stream.write_all(header.as_bytes()).map_err(unwritten)?;
-                let written = pieces.write(stream)?;
-                let padding = tar_entry::padding(size);
-                stream.write_all(&padding).map_err(unwritten)?;
-                Ok(written)
-            }
+impl State {
+    fn turn(&mut self, index: usize, known: bool) -> Result<Turn> {
+        if self.broken {
+            return Err(broken());
         }
-    }
-
-    /// Writes a member from a part of a file.
-    pub(super) fn copy(
-        &mut self,
-        name: &str,
-        mode: u32,
-        from: &File,
-        part: Part,
-    ) -> io::Result<()> {
-        let header = tar_entry::header(name, EntryType::Regular, part.size, mode)?;
-        self.append(header.as_bytes())?;
-        match self {
-            Self::File { file, offset } => {
-                tar_entry::copy(from, part, file)?;
-                *offset += part.size;
-            }
-            Self::Stream(stream) => tar_entry::copy_bytes(from, part, stream)?,
+        if !(known || self.in_file) || !self.order.contains(&index) {
+            return Ok(Turn::Never);
         }
-        self.append(&tar_entry::padding(part.size))
-    }
-
-    /// Writes a small member.
-    pub(super) fn file(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-        let size = content.len() as u64;
-        let header = tar_entry::header(name, EntryType::Regular, size, 0o444)?;
-        self.append(header.as_bytes())?;
-        self.append(content)?;
-        self.append(&tar_entry::padding(size))
-    }
-
-    /// Writes a symbolic link.
-    pub(super) fn link(&mut self, name: &str, target: &str) -> io::Result<()> {
-        self.append(tar_entry::link(name, target)?.as_bytes())
-    }
-
-    /// Writes the end of the archive, and cuts off what a broken attempt has left behind it.
-    pub(super) fn end(&mut self) -> io::Result<()> {
-        self.append(&tar_entry::END)?;
-        match self {
-            Self::File { file, offset } => file.set_len(*offset),
-            Self::Stream(stream) => stream.flush(),
-        }
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File { file, offset } => {
-                file.seek(SeekFrom::Start(*offset))?;
-                file.write_all(bytes)?;
-                *offset += bytes.len() as u64;
-                Ok(())
-            }
-            Self::Stream(stream) => stream.write_all(bytes),
-        }
+        let its_turn = self.order.front() == Some(&index);
+        Ok(match self.tail.take_if(|_| its_turn) {
+            Some(tail) => Turn::Now(tail),
+            None if self.tail.is_some() => Turn::Missing,
+            None => Turn::Later,
+        })
     }
 }
 
@@ -334,15 +284,89 @@ impl fmt::Debug for Assembly {
     }
 }
 
-/// Returns the name of a layer's member.
-pub(super) fn layer_name(digest: &Digest) -> String {
-    format!("{}.tar", digest.hex())
-}
-
-fn layer_header(digest: &Digest, size: u64) -> io::Result<tar::Header> {
-    tar_entry::header(&layer_name(digest), EntryType::Regular, size, 0o444)
-}
-
-fn broken() -> Error {
+pub(super) fn broken() -> Error {
     Error::new(Kind::Io, "the archive broke off and cannot go on")
+}
+
+/// How long a layer waits for its turn, and its connection with it, before it is set aside.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it waits for one that has not come.
+const MOMENT: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use dhow_model::{Annotations, MediaType};
+    use futures_util::{StreamExt as _, stream};
+
+    use super::*;
+
+    fn assembly(folder: &Path) -> Assembly {
+        let file = tempfile::tempfile().unwrap();
+        let assembly = Assembly::new(Tail::File { file, offset: 0 }, folder.to_owned());
+        let digest = Digest::sha256(b"unknown");
+        let layers = (0..3).map(|index| (index, digest)).collect();
+        assembly.expect(&Coming {
+            layers,
+            ..Coming::default()
+        });
+        assembly
+    }
+
+    fn layer(index: usize) -> BlobWant {
+        BlobWant {
+            digest: None,
+            size: None,
+            media_type: MediaType::DOCKER2_LAYER,
+            slot: Slot::Layer { index },
+            mount_from: Vec::new(),
+            comes: true,
+            annotations: Annotations::new(),
+        }
+    }
+
+    /// The content of a layer that needs a while to come.
+    fn slow(index: usize, pause: Duration) -> Blob {
+        let body = stream::once(async move {
+            tokio::time::sleep(pause).await;
+            Ok(Bytes::from(vec![0; 1000 + index]))
+        });
+        Blob::from_stream(None, body.boxed())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_layer_waits_for_one_that_is_being_written_and_is_written_once() {
+        // Nothing can be set aside there.
+        let assembly = assembly(Path::new("/nowhere"));
+        let pause = MOMENT * 3 / 4;
+        let puts = (0..3).rev().map(|index| {
+            let (assembly, want) = (&assembly, layer(index));
+            async move { assembly.put(&want, slow(index, pause)).await }
+        });
+        for (put, size) in futures_util::future::join_all(puts)
+            .await
+            .into_iter()
+            .zip([1002, 1001, 1000])
+        {
+            assert_eq!(put.unwrap().1, size);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_layer_does_not_wait_long_for_one_that_has_not_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let assembly = assembly(folder.path());
+        let start = Instant::now();
+        for index in [2, 1, 0] {
+            let blob = slow(index, Duration::ZERO);
+            let (digest, _) = assembly.put(&layer(index), blob).await.unwrap();
+            let aside = assembly.stored(&digest).unwrap().place;
+            assert_eq!(matches!(aside, Place::Aside(_)), index > 0);
+        }
+        assert!(start.elapsed() < PATIENCE);
+        assert!(assembly.close().is_ok());
+    }
 }

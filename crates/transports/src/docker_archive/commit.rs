@@ -11,11 +11,12 @@ use dhow_model::{
 };
 use dhow_transport::{Error, Kind, Result};
 
-use super::assembly::{Assembly, Place, Tail, layer_name};
+use super::assembly::{Assembly, Place};
 use super::items::{self, Item};
 use super::legacy;
 use super::opened::{MANIFEST, Opened};
 use super::spool::unwritten;
+use super::tail::{Tail, layer_name};
 use crate::file_blob::Part;
 use crate::manifest_error;
 use crate::members::Members;

@@ -13,8 +13,9 @@ use dhow_transport::{
 use tempfile::NamedTempFile;
 
 use super::ArchiveLocation;
-use super::assembly::{Assembly, Tail};
+use super::assembly::Assembly;
 use super::commit::{self, Image};
+use super::tail::Tail;
 use super::there::There;
 use crate::archive_target::ArchiveTarget;
 use crate::file_blob::blocking;

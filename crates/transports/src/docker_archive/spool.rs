@@ -4,15 +4,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use bytes::Bytes;
+use dhow_codec::Pull;
 use dhow_model::{Algorithm, Digest, Hasher};
 use dhow_transport::{Blob, BlobWant, Error, Kind, Result};
-use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
 
 /// The pieces of a blob, as a blocking thread takes them.
 pub(super) struct Pieces {
-    receiver: mpsc::Receiver<Option<Bytes>>,
+    body: Pull,
     hasher: Hasher,
     size: u64,
     expected: (Option<Digest>, Option<u64>),
@@ -24,22 +22,16 @@ impl Pieces {
     /// # Errors
     /// When the blob broke, is not what it should be, or cannot be written.
     pub(super) fn write(mut self, to: &mut dyn Write) -> Result<(Digest, u64)> {
-        loop {
-            match self.receiver.blocking_recv() {
-                Some(Some(piece)) => {
-                    self.size += piece.len() as u64;
-                    if let Some(most) = self.expected.1.filter(|most| self.size > *most) {
-                        let why = format!("size mismatch: more than {most} bytes arrived");
-                        return Err(Error::new(Kind::SizeMismatch, why));
-                    }
-                    self.hasher.update(&piece);
-                    to.write_all(&piece).map_err(unwritten)?;
-                }
-                Some(None) => return self.judge(),
-                // Whoever sends knows why.
-                None => return Err(Error::new(Kind::Cancelled, "the transfer was cut off")),
+        while let Some(piece) = self.body.piece().map_err(Error::from_stream)? {
+            self.size += piece.len() as u64;
+            if let Some(most) = self.expected.1.filter(|most| self.size > *most) {
+                let why = format!("size mismatch: more than {most} bytes arrived");
+                return Err(Error::new(Kind::SizeMismatch, why));
             }
+            self.hasher.update(&piece);
+            to.write_all(&piece).map_err(unwritten)?;
         }
+        self.judge()
     }
 
     fn judge(self) -> Result<(Digest, u64)> {
@@ -61,52 +53,27 @@ impl Pieces {
     }
 }
 
-/// Feeds a blob to `work` on a blocking thread, and returns what it makes of it. `work` runs to its
-/// end also when the future is dropped.
+/// Gives a blob to `work` on a blocking thread, and returns what it makes of it. `work` runs to its
+/// end also when the future is dropped, and finds that the blob broke.
 pub(super) async fn take<T: Send + 'static>(
     want: &BlobWant,
     blob: Blob,
     work: impl FnOnce(Pieces) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let (sender, receiver) = mpsc::channel(DEPTH);
     let algorithm = want
         .digest
         .map_or(Algorithm::Sha256, |digest| digest.algorithm());
+    let expected = (want.digest, want.size.or(blob.size));
+    let (body, _wanted) = dhow_codec::pull(blob.body.into_stream());
     let pieces = Pieces {
-        receiver,
+        body,
         hasher: Hasher::new(algorithm),
         size: 0,
-        expected: (want.digest, want.size.or(blob.size)),
+        expected,
     };
-    let thread = tokio::task::spawn_blocking(move || work(pieces));
-    let mut body = blob.body.into_stream();
-    let mut broken = None;
-    loop {
-        match body.next().await {
-            Some(Ok(piece)) => {
-                // The thread is gone when it could not write: its result says why.
-                if sender.send(Some(piece)).await.is_err() {
-                    break;
-                }
-            }
-            Some(Err(error)) => {
-                broken = Some(error);
-                break;
-            }
-            None => {
-                drop(sender.send(None).await);
-                break;
-            }
-        }
-    }
-    drop(sender);
-    let taken = thread
+    tokio::task::spawn_blocking(move || work(pieces))
         .await
-        .map_err(|error| Error::new(Kind::Bug, "a writer is gone").caused_by(error))?;
-    match broken {
-        Some(error) => Err(Error::from_stream(error)),
-        None => taken,
-    }
+        .map_err(|error| Error::new(Kind::Bug, "a writer is gone").caused_by(error))?
 }
 
 /// Returns a file without a name in a folder.
@@ -123,6 +90,3 @@ pub(super) fn unwritten(error: io::Error) -> Error {
         error
     }
 }
-
-/// How many pieces wait for the disk.
-const DEPTH: usize = 2;

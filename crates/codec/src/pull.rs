@@ -1,0 +1,241 @@
+//! Streams that are read by threads which may block, and streams that are read ahead.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::BoxStream;
+
+/// A stream, as a thread reads it that may block. The thread polls it by itself: no task passes the
+/// pieces on.
+pub struct Pull {
+    stream: BoxStream<'static, io::Result<Bytes>>,
+    runtime: Handle,
+    /// Gone once nobody wants the rest.
+    wanted: Option<oneshot::Receiver<Infallible>>,
+}
+
+/// Says that somebody waits for what a thread makes of a stream. Once it is dropped, the thread gets an
+/// error in place of the next piece.
+#[derive(Debug)]
+pub struct Wanted {
+    _sender: oneshot::Sender<Infallible>,
+}
+
+/// Returns a stream for a thread that may block.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn pull(stream: BoxStream<'static, io::Result<Bytes>>) -> (Pull, Wanted) {
+    let (sender, receiver) = oneshot::channel();
+    let pull = Pull {
+        stream,
+        runtime: Handle::current(),
+        wanted: Some(receiver),
+    };
+    (pull, Wanted { _sender: sender })
+}
+
+impl Pull {
+    /// Waits for the next piece; `None` at the end. Blocks.
+    ///
+    /// # Errors
+    /// What the stream says; `BrokenPipe` when nobody wants the rest.
+    pub fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(wanted) = &mut self.wanted else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let stream = &mut self.stream;
+        let piece = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = wanted => None,
+                piece = stream.next() => Some(piece),
+            }
+        });
+        let Some(piece) = piece else {
+            self.wanted = None;
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        piece.transpose()
+    }
+
+    /// Returns the next piece, or the end, if it is there already.
+    ///
+    /// # Errors
+    /// As [`Pull::piece`].
+    pub fn ready(&mut self) -> io::Result<Option<Option<Bytes>>> {
+        let gone =
+            |wanted: &mut oneshot::Receiver<_>| wanted.try_recv() == Err(TryRecvError::Closed);
+        if self.wanted.as_mut().is_none_or(gone) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let _context = self.runtime.enter();
+        let piece = self.stream.next().now_or_never();
+        piece.map(Option::transpose).transpose()
+    }
+}
+
+impl fmt::Debug for Pull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pull")
+    }
+}
+
+/// Reads a stream some pieces ahead, on a task of its own that ends with it.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn ahead(
+    mut body: BoxStream<'static, io::Result<Bytes>>,
+) -> BoxStream<'static, io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(DEPTH);
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        while let Some(piece) = body.next().await {
+            let broken = piece.is_err();
+            if sender.send(piece).await.is_err() || broken {
+                break;
+            }
+        }
+    });
+    let state = (Batches::new(receiver), task);
+    stream::unfold(state, |(mut pieces, task)| async move {
+        pieces.next().await.map(|piece| (piece, (pieces, task)))
+    })
+    .boxed()
+}
+
+/// The end of a channel from which everything is taken that waits, so that the sender is woken once
+/// for several pieces.
+pub(crate) struct Batches<T> {
+    receiver: mpsc::Receiver<T>,
+    taken: VecDeque<T>,
+}
+
+impl<T> Batches<T> {
+    pub(crate) const fn new(receiver: mpsc::Receiver<T>) -> Self {
+        Self {
+            receiver,
+            taken: VecDeque::new(),
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<T> {
+        if self.taken.is_empty() {
+            let mut taken = Vec::from(std::mem::take(&mut self.taken));
+            self.receiver.recv_many(&mut taken, DEPTH).await;
+            self.taken = taken.into();
+        }
+        self.taken.pop_front()
+    }
+}
+
+/// How many pieces wait in a channel. As many may have been taken from it.
+pub(crate) const DEPTH: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const PIECE: &[u8] = &[7; 40 * 1024];
+
+    fn endless(given: &Arc<AtomicUsize>) -> BoxStream<'static, io::Result<Bytes>> {
+        let given = Arc::clone(given);
+        stream::repeat_with(move || {
+            given.fetch_add(1, Ordering::SeqCst);
+            Ok(Bytes::from_static(PIECE))
+        })
+        .boxed()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thread_gets_what_the_stream_gives_and_its_error() {
+        let pieces = [Ok("one"), Ok("two"), Err("broken"), Ok("never")];
+        let pieces = pieces.map(|piece| piece.map(Bytes::from).map_err(io::Error::other));
+        let (mut pull, _wanted) = pull(ahead(stream::iter(pieces).boxed()));
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut seen = Vec::new();
+            loop {
+                match pull.piece() {
+                    Ok(Some(piece)) => seen.push(piece),
+                    Ok(None) => return (seen, None),
+                    Err(error) => return (seen, Some(error.to_string())),
+                }
+            }
+        });
+        let (seen, error) = thread.await.unwrap();
+        assert_eq!(seen, ["one", "two"]);
+        assert_eq!(error.as_deref(), Some("broken"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thread_that_waits_in_vain_ends_when_nobody_wants_the_rest() {
+        let first = stream::iter([Ok(Bytes::from_static(PIECE))]);
+        let (mut pull, wanted) = pull(first.chain(stream::pending()).boxed());
+        let (tell, told) = oneshot::channel();
+        let thread = tokio::task::spawn_blocking(move || {
+            let first = pull.piece().map(|piece| piece.is_some());
+            tell.send(first.is_ok_and(|first| first)).unwrap();
+            let kind = |error: io::Error| error.kind();
+            let waited = pull.piece().map_err(kind);
+            (
+                waited,
+                pull.piece().map_err(kind),
+                pull.ready().map_err(kind),
+            )
+        });
+        assert!(told.await.unwrap());
+        drop(wanted);
+        let broken = io::ErrorKind::BrokenPipe;
+        assert_eq!(
+            thread.await.unwrap(),
+            (Err(broken), Err(broken), Err(broken))
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_had_without_waiting() {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let pieces = stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|piece| (Ok(piece), receiver))
+        });
+        let (mut pull, _wanted) = pull(pieces.boxed());
+        assert_eq!(pull.ready().unwrap(), None);
+        sender.send(Bytes::from("piece")).unwrap();
+        assert_eq!(pull.ready().unwrap(), Some(Some(Bytes::from("piece"))));
+        assert_eq!(pull.ready().unwrap(), None);
+        drop(sender);
+        assert_eq!(pull.ready().unwrap(), Some(None));
+    }
+
+    #[tokio::test]
+    async fn no_more_than_some_pieces_are_read_ahead_and_none_for_nobody() {
+        let given = Arc::new(AtomicUsize::new(0));
+        let mut read = ahead(endless(&given));
+        assert!(read.next().await.is_some());
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let ahead = given.load(Ordering::SeqCst);
+        assert!((1..=2 * DEPTH + 1).contains(&ahead), "{ahead}");
+        drop(read);
+        tokio::task::yield_now().await;
+        let before = given.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(given.load(Ordering::SeqCst), before);
+    }
+}
