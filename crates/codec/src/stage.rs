@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::Buffers;
+use crate::buffers::Buffers;
 use crate::pull::{Batches, DEPTH, Pull, Wanted, ahead, pull};
 
 /// Bytes on their way, or why there are no more.
