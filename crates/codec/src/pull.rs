@@ -100,16 +100,31 @@ pub fn ahead(
     let (sender, receiver) = mpsc::channel(DEPTH);
     let mut task = JoinSet::new();
     task.spawn(async move {
-        while let Some(piece) = body.next().await {
-            let broken = piece.is_err();
-            if sender.send(piece).await.is_err() || broken {
+        loop {
+            let piece = body.next().await;
+            let goes_on = piece.as_ref().is_some_and(Result::is_ok);
+            if sender.send(piece).await.is_err() || !goes_on {
                 break;
             }
         }
     });
-    let state = (Batches::new(receiver), task);
+    let state = (received(receiver), task);
     stream::unfold(state, |(mut pieces, task)| async move {
         pieces.next().await.map(|piece| (piece, (pieces, task)))
+    })
+    .boxed()
+}
+
+/// Returns what comes through a channel. `None` is the end; a sender that is gone without it has broken.
+pub(crate) fn received(
+    receiver: mpsc::Receiver<Option<io::Result<Bytes>>>,
+) -> BoxStream<'static, io::Result<Bytes>> {
+    stream::unfold(Some(Batches::new(receiver)), |pieces| async move {
+        let mut pieces = pieces?;
+        match pieces.next().await {
+            Some(piece) => piece.map(|piece| (piece, Some(pieces))),
+            None => Some((Err(io::ErrorKind::BrokenPipe.into()), None)),
+        }
     })
     .boxed()
 }
@@ -203,6 +218,21 @@ mod tests {
             thread.await.unwrap(),
             (Err(broken), Err(broken), Err(broken))
         );
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_is_gone_is_no_end() {
+        let (sender, receiver) = mpsc::channel(2);
+        sender.try_send(Some(Ok(Bytes::from("piece")))).unwrap();
+        drop(sender);
+        let pieces: Vec<_> = received(receiver).collect().await;
+        assert_eq!(pieces.len(), 2);
+        assert_eq!(pieces[0].as_ref().unwrap(), "piece");
+        assert!(pieces[1].is_err());
+        let (sender, receiver) = mpsc::channel(2);
+        sender.try_send(None).unwrap();
+        drop(sender);
+        assert!(received(receiver).next().await.is_none());
     }
 
     #[tokio::test]

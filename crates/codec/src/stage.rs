@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::buffers::Buffers;
-use crate::pull::{Batches, DEPTH, Pull, Wanted, ahead, pull};
+use crate::pull::{Batches, DEPTH, Pull, Wanted, ahead, pull, received};
 
 /// Bytes on their way, or why there are no more.
 pub(crate) type Stream = BoxStream<'static, io::Result<Bytes>>;
@@ -82,7 +82,7 @@ pub(crate) fn beside(
         };
         // A thread that has ended early says why at the end.
         match body.next().await.transpose()? {
-            Some(piece) if to_thread.send(Some(piece.clone())).await.is_ok() => {
+            Some(piece) if to_thread.send(Some(Ok(piece.clone()))).await.is_ok() => {
                 Ok(Some((piece, Some((body, to_thread, thread, wanted)))))
             }
             Some(_) => Err(ended(thread).await),
@@ -91,19 +91,6 @@ pub(crate) fn beside(
                 thread.await.map_err(io::Error::other)??;
                 Ok(None)
             }
-        }
-    })
-    .boxed()
-}
-
-/// Returns what is shown to a thread. It has ended when that is said; a sender that is gone has broken.
-fn received(receiver: mpsc::Receiver<Option<Bytes>>) -> Stream {
-    stream::unfold(Some(Batches::new(receiver)), |pieces| async move {
-        let mut pieces = pieces?;
-        match pieces.next().await {
-            Some(Some(piece)) => Some((Ok(piece), Some(pieces))),
-            Some(None) => None,
-            None => Some((Err(io::ErrorKind::BrokenPipe.into()), None)),
         }
     })
     .boxed()
