@@ -1,12 +1,13 @@
 //! Memory that is read into again and again.
 
 use std::collections::VecDeque;
+use std::io;
 
 use bytes::{Bytes, BytesMut};
 
 /// Buffers that are used again once nobody reads what is in them any more.
 #[derive(Debug)]
-pub(crate) struct Buffers {
+pub struct Buffers {
     size: usize,
     most: usize,
     /// The oldest first.
@@ -15,12 +16,22 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     /// Returns buffers of `size` bytes, of which `most` are remembered. None is made yet.
-    pub(crate) const fn new(size: usize, most: usize) -> Self {
+    pub const fn new(size: usize, most: usize) -> Self {
         Self {
             size,
             most,
             lent: VecDeque::new(),
         }
+    }
+
+    /// Returns what `read` has put at the start of a buffer.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<Bytes> {
+        let mut buffer = self.free();
+        let length = read(&mut buffer)?;
+        Ok(self.lend(buffer, length))
     }
 
     /// Lends the first `length` bytes of a buffer that was free.
@@ -52,10 +63,12 @@ mod tests {
     fn a_buffer_is_used_again_when_nobody_reads_it() {
         let mut buffers = Buffers::new(1000, 2);
         let fill = |buffers: &mut Buffers, byte: u8| {
-            let mut buffer = buffers.free();
-            assert_eq!(buffer.len(), 1000);
-            buffer[..10].fill(byte);
-            buffers.lend(buffer, 10)
+            let piece = buffers.fill(|buffer| {
+                assert_eq!(buffer.len(), 1000);
+                buffer[..10].fill(byte);
+                Ok(10)
+            });
+            piece.unwrap()
         };
         let first = fill(&mut buffers, 1);
         let place = first.as_ptr();

@@ -19,6 +19,7 @@ mod verify;
 /// Bytes on their way.
 pub use futures_core::stream::BoxStream;
 
+pub use buffers::Buffers;
 pub use chunked::{ChunkedContents, ChunkedError, ChunkedFile, ChunkedPlaces, Here, Rebuilt};
 pub use detect::{MAGIC, detect};
 pub use facts::Facts;

@@ -6,9 +6,8 @@ use std::fmt;
 use std::io;
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -66,21 +65,6 @@ impl Pull {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         piece.transpose()
-    }
-
-    /// Returns the next piece, or the end, if it is there already.
-    ///
-    /// # Errors
-    /// As [`Pull::piece`].
-    pub fn ready(&mut self) -> io::Result<Option<Option<Bytes>>> {
-        let gone =
-            |wanted: &mut oneshot::Receiver<_>| wanted.try_recv() == Err(TryRecvError::Closed);
-        if self.wanted.as_mut().is_none_or(gone) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let _context = self.runtime.enter();
-        let piece = self.stream.next().now_or_never();
-        piece.map(Option::transpose).transpose()
     }
 }
 
@@ -154,8 +138,8 @@ impl<T> Batches<T> {
     }
 }
 
-/// How many pieces wait in a channel. As many may have been taken from it.
-pub(crate) const DEPTH: usize = 4;
+/// How many pieces wait in a channel. As many may have been taken from it: each blob on its way holds them.
+pub(crate) const DEPTH: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -205,19 +189,12 @@ mod tests {
             tell.send(first.is_ok_and(|first| first)).unwrap();
             let kind = |error: io::Error| error.kind();
             let waited = pull.piece().map_err(kind);
-            (
-                waited,
-                pull.piece().map_err(kind),
-                pull.ready().map_err(kind),
-            )
+            (waited, pull.piece().map_err(kind))
         });
         assert!(told.await.unwrap());
         drop(wanted);
         let broken = io::ErrorKind::BrokenPipe;
-        assert_eq!(
-            thread.await.unwrap(),
-            (Err(broken), Err(broken), Err(broken))
-        );
+        assert_eq!(thread.await.unwrap(), (Err(broken), Err(broken)));
     }
 
     #[tokio::test]
@@ -233,21 +210,6 @@ mod tests {
         sender.try_send(None).unwrap();
         drop(sender);
         assert!(received(receiver).next().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn what_is_there_is_had_without_waiting() {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let pieces = stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|piece| (Ok(piece), receiver))
-        });
-        let (mut pull, _wanted) = pull(pieces.boxed());
-        assert_eq!(pull.ready().unwrap(), None);
-        sender.send(Bytes::from("piece")).unwrap();
-        assert_eq!(pull.ready().unwrap(), Some(Some(Bytes::from("piece"))));
-        assert_eq!(pull.ready().unwrap(), None);
-        drop(sender);
-        assert_eq!(pull.ready().unwrap(), Some(None));
     }
 
     #[tokio::test]

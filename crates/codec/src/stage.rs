@@ -2,7 +2,7 @@
 //! channels, and ends when its stream is dropped.
 //!
 //! ```text
-//! body ─▶ a task: 4 pieces ahead ─▶ the thread ─▶ 4 pieces ─▶ whoever reads the stream
+//! body ─▶ a task: 2 pieces ahead ─▶ the thread ─▶ 2 pieces ─▶ whoever reads the stream
 //! ```
 
 use std::io::{self, BufRead, Read, Write};

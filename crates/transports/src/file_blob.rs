@@ -5,16 +5,16 @@ mod store;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dhow_codec::Buffers;
 use dhow_model::Descriptor;
 use dhow_transport::{Blob, ByteRange, Error, FilePart, Kind};
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
-use rustix::buffer::spare_capacity;
-use rustix::io::{pread, retry_on_intr};
 use tokio::sync::mpsc;
 
 pub(crate) use self::store::store;
@@ -102,9 +102,16 @@ pub(crate) fn produced(
 
 fn send_part(file: &File, part: Part, sender: &mpsc::Sender<io::Result<Bytes>>) {
     let (mut offset, end) = (part.offset, part.offset + part.size);
+    let room = |left: u64| usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+    // One is being written, and one is being read.
+    let mut buffers = Buffers::new(room(part.size), DEPTH + 2);
     while offset < end {
-        let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
-        let result = read_at(file, offset, left.min(PIECE));
+        let room = room(end - offset);
+        let result = match buffers.fill(|buffer| file.read_at(&mut buffer[..room], offset)) {
+            Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result,
+        };
         let length = result.as_ref().map(|piece| piece.len() as u64).ok();
         if sender.blocking_send(result).is_err() {
             return;
@@ -113,16 +120,6 @@ fn send_part(file: &File, part: Part, sender: &mpsc::Sender<io::Result<Bytes>>) 
             Some(length) => offset += length,
             None => return,
         }
-    }
-}
-
-/// Reads at least one byte and at most `most`.
-fn read_at(file: &File, offset: u64, most: usize) -> io::Result<Bytes> {
-    let mut piece = Vec::with_capacity(most);
-    // What is read into need not be zeroed first.
-    match retry_on_intr(|| pread(file, spare_capacity(&mut piece), offset))? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(piece.into()),
     }
 }
 

@@ -13,6 +13,7 @@ use dhow_testkit::image::{ImageSpec, noise, validate_layout};
 use dhow_transport::{Blob, Deletion, Kind, Location, Retry, Sink, Transport};
 use dhow_transports::{dir, oci};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::oneshot;
 
 const SIZE: usize = 3_000_000;
 const HALF: usize = 1_300_000;
@@ -57,24 +58,19 @@ async fn a_dropped_transfer_goes_on_in_the_next_sink() {
     let path = place.path().join("layout");
     let (blob, bytes) = loose(1);
     let sink = layout(&path, "v1").sink().await.unwrap();
+    let (arrived, has_arrived) = oneshot::channel();
     let head = bytes.slice(..HALF);
     let body = stream::once(async move { Ok(head) })
-        .chain(stream::pending())
+        .chain(stream::once(async move {
+            arrived.send(()).unwrap();
+            std::future::pending().await
+        }))
         .boxed();
     let put = Blob::from_stream(Some(blob.size), body);
     let wanted = want(&blob);
-    let is_written = async {
-        let length = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
-        while !partials(&path)
-            .iter()
-            .any(|path| length(path) == HALF as u64)
-        {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
     tokio::select! {
         _ = sink.put_blob(&wanted, put) => panic!("the body has no end"),
-        () = is_written => {}
+        _ = has_arrived => {}
     }
     drop(sink);
     let sink = layout(&path, "v1").sink().await.unwrap();

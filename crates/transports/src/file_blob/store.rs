@@ -1,7 +1,7 @@
 //! Writing a blob into a file.
 //!
 //! ```text
-//! stream ─▶ some pieces ahead ─▶ blocking thread: write, hash ─▶ finish
+//! stream ─▶ 2 pieces at most ─▶ blocking thread: write, hash ─▶ finish
 //! file ──────────────────────▶ blocking thread: copy, read back, hash ─▶ finish
 //! ```
 //!
@@ -11,14 +11,15 @@
 use std::io;
 
 use bytes::Bytes;
-use dhow_codec::Pull;
 use dhow_layout::{BlobWriter, FileCopy};
 use dhow_model::Digest;
 use dhow_transport::{Blob, Body, Error, How, Kind, Placed};
 use futures_core::stream::BoxStream;
-use tokio::sync::oneshot;
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
 
-use super::layout_error;
+use super::{DEPTH, layout_error};
 
 /// Stores `blob` through `writer`, under `expected` or under the digest it turns out to have.
 ///
@@ -70,26 +71,59 @@ pub(crate) async fn store(
 async fn write_stream(
     mut writer: BlobWriter,
     expected: Option<Digest>,
-    body: BoxStream<'static, io::Result<Bytes>>,
+    mut body: BoxStream<'static, io::Result<Bytes>>,
 ) -> Result<Placed, Error> {
-    let (mut pieces, _wanted) = dhow_codec::pull(dhow_codec::ahead(body));
-    let work = move |wanted: &dyn Fn() -> bool| {
-        write_pieces(&mut writer, &mut pieces)?;
-        finish(writer, expected, How::Sent, wanted).map_err(layout_error)
-    };
-    watched(work).await??.ok_or_else(gone)
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(DEPTH);
+    let (complete, is_complete) = oneshot::channel::<()>();
+    let thread = watched(move |wanted| {
+        write_pieces(&mut writer, &mut receiver)?;
+        // A channel that was closed because the transfer broke or was dropped is no end.
+        match is_complete.blocking_recv() {
+            Ok(()) => finish(writer, expected, How::Sent, wanted),
+            Err(_) => Ok(None),
+        }
+    });
+    let mut broken = None;
+    while let Some(piece) = body.next().await {
+        match piece {
+            Ok(piece) => {
+                // The thread is gone when it could not write: its result says why.
+                if sender.send(piece).await.is_err() {
+                    break;
+                }
+            }
+            Err(error) => {
+                broken = Some(error);
+                break;
+            }
+        }
+    }
+    match broken {
+        None => drop(complete.send(())),
+        Some(_) => drop(complete),
+    }
+    drop(sender);
+    match (thread.await?.map_err(layout_error)?, broken) {
+        (_, Some(error)) => Err(Error::from_stream(error)),
+        (Some(placed), None) => Ok(placed),
+        (None, None) => Err(gone()),
+    }
 }
 
 /// Writes pieces as long as some come, and uses the time in which none come.
-fn write_pieces(writer: &mut BlobWriter, pieces: &mut Pull) -> Result<(), Error> {
+fn write_pieces(
+    writer: &mut BlobWriter,
+    receiver: &mut mpsc::Receiver<Bytes>,
+) -> Result<(), dhow_layout::Error> {
     loop {
-        let piece = match pieces.ready().map_err(Error::from_stream)? {
-            Some(piece) => piece,
-            None if writer.catch_up().map_err(layout_error)? => continue,
-            None => pieces.piece().map_err(Error::from_stream)?,
+        let piece = match receiver.try_recv() {
+            Ok(piece) => Some(piece),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) if writer.catch_up()? => continue,
+            Err(TryRecvError::Empty) => receiver.blocking_recv(),
         };
         match piece {
-            Some(piece) => writer.write(&piece).map_err(layout_error)?,
+            Some(piece) => writer.write(&piece)?,
             None => return Ok(()),
         }
     }
