@@ -115,21 +115,22 @@ impl Assembly {
     /// Takes a blob; returns its digest and size.
     pub(crate) async fn put(&self, want: &BlobWant, blob: Blob) -> Result<(Digest, u64)> {
         let known = want.digest.zip(want.size.or(blob.size));
-        let (slot, tail) = self.turn(want.slot, known.is_some()).await?;
+        let layer = match want.slot {
+            Slot::Layer { index } => Some(index),
+            Slot::Config | Slot::Other => None,
+        };
+        let tail = self.turn(layer, known.is_some()).await?;
         let assembly = self.clone();
         spool::take(want, blob, move |pieces| match tail {
             Some(tail) => assembly.write(tail, known, pieces),
-            None => assembly.set_aside(slot, pieces),
+            None => assembly.set_aside(layer, pieces),
         })
         .await
     }
 
     /// Returns the end of the archive to the one whose turn it is, and nothing to those whose turn has
     /// not come after a while.
-    async fn turn(&self, slot: Slot, known: bool) -> Result<(Option<usize>, Option<Tail>)> {
-        let Slot::Layer { index } = slot else {
-            return Ok((None, None));
-        };
+    async fn turn(&self, layer: Option<usize>, known: bool) -> Result<Option<Tail>> {
         let deadline = Instant::now() + PATIENCE;
         let mut missing = None;
         loop {
@@ -137,15 +138,15 @@ impl Assembly {
             tokio::pin!(turned);
             // Told also of what happens before it is waited for.
             turned.as_mut().enable();
-            missing = match self.state().turn(index, known)? {
-                Turn::Now(tail) => return Ok((Some(index), Some(tail))),
-                Turn::Never => return Ok((Some(index), None)),
+            missing = match self.state().turn(layer, known)? {
+                Turn::Now(tail) => return Ok(Some(tail)),
+                Turn::Never => return Ok(None),
                 Turn::Later => None,
                 Turn::Missing => missing.or_else(|| Some(Instant::now() + MOMENT)),
             };
             let until = missing.map_or(deadline, |moment| moment.min(deadline));
             if Instant::now() >= until {
-                return Ok((Some(index), None));
+                return Ok(None);
             }
             drop(tokio::time::timeout_at(until, turned).await);
         }
@@ -262,14 +263,16 @@ enum Turn {
 }
 
 impl State {
-    fn turn(&mut self, index: usize, known: bool) -> Result<Turn> {
+    /// Says when a blob can be written: the layer in this place, or what is none.
+    fn turn(&mut self, layer: Option<usize>, known: bool) -> Result<Turn> {
         if self.broken {
             return Err(broken());
         }
-        if !(known || self.in_file) || !self.order.contains(&index) {
+        let comes = layer.is_some_and(|index| self.order.contains(&index));
+        if !comes || !(known || self.in_file) {
             return Ok(Turn::Never);
         }
-        let its_turn = self.order.front() == Some(&index);
+        let its_turn = self.order.front() == layer.as_ref();
         Ok(match self.tail.take_if(|_| its_turn) {
             Some(tail) => Turn::Now(tail),
             None if self.tail.is_some() => Turn::Missing,

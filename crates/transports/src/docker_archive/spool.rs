@@ -8,6 +8,8 @@ use dhow_codec::Pull;
 use dhow_model::{Algorithm, Digest, Hasher};
 use dhow_transport::{Blob, BlobWant, Error, Kind, Result};
 
+use crate::file_blob::blocking;
+
 /// The pieces of a blob, as a blocking thread takes them.
 pub(super) struct Pieces {
     body: Pull,
@@ -71,9 +73,7 @@ pub(super) async fn take<T: Send + 'static>(
         size: 0,
         expected,
     };
-    tokio::task::spawn_blocking(move || work(pieces))
-        .await
-        .map_err(|error| Error::new(Kind::Bug, "a writer is gone").caused_by(error))?
+    blocking(move || work(pieces)).await?
 }
 
 /// Returns a file without a name in a folder.
