@@ -152,6 +152,10 @@ impl Cache {
         if matches!(*store, Store::Closed) {
             *store = match store::open(&self.folder) {
                 Ok(connection) => Store::Open(connection),
+                Err(error) if store::is_busy(&error) => {
+                    tracing::debug!(folder = %self.folder.display(), "the blob cache is busy");
+                    return None;
+                }
                 Err(error) => {
                     tracing::debug!(folder = %self.folder.display(), %error, "no blob cache");
                     Store::Unusable

@@ -92,6 +92,21 @@ async fn a_cache_that_is_off_broken_or_in_the_way_is_no_error() {
     assert_eq!(cache.unpacked(&one.digest).await, Some(one));
 }
 
+#[tokio::test]
+async fn a_cache_that_somebody_holds_is_used_when_it_is_free() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("blobs-v1.sqlite");
+    let holder = rusqlite::Connection::open(file).expect("a database");
+    holder.execute_batch("BEGIN EXCLUSIVE").expect("it is ours");
+    let cache = BlobCache::open(folder.path().to_owned());
+    let one = fact("blob", "content", "gzip");
+    cache.learn(one.clone()).await;
+    assert_eq!(cache.unpacked(&one.digest).await, None);
+    holder.execute_batch("ROLLBACK").expect("it is free");
+    cache.learn(one.clone()).await;
+    assert_eq!(cache.unpacked(&one.digest).await, Some(one));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_write_at_once_and_nothing_is_lost() {
     let folder = tempfile::tempdir().expect("a folder");

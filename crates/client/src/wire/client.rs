@@ -18,8 +18,8 @@ use crate::proxy::ProxyRules;
 
 /// How much hyper reads or writes at once on one HTTP/1.1 connection, in bytes. Left alone its
 /// buffers grow to 400 KiB each, which with dozens of connections is most of what a copy needs in
-/// memory; no head of an answer is near to this size, and larger reads save little.
-const MAX_BUFFER: usize = 32 * 1024;
+/// memory; no head of an answer is near to this size, and larger reads take more memory than time.
+const MAX_BUFFER: usize = 64 * 1024;
 /// How much of one answer a server may send ahead on HTTP/2, in bytes. Only small requests go
 /// there; the largest answers are manifests of 4 MiB, and nearly all fit into this.
 const STREAM_WINDOW: u32 = 256 * 1024;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dhow_model::{Annotations, Digest, Repository};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
 
 use super::Known;
@@ -35,9 +36,10 @@ pub(super) fn exists(folder: &Path) -> bool {
 fn prepared(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
+    // Others wait while the file is made, so it is not written through to a disk that may be busy. One
+    // that the power breaks is put aside.
+    connection.pragma_update(None, "synchronous", "off")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
-    // A fact that is lost with the power is found out again.
-    connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version > VERSION {
@@ -47,6 +49,11 @@ fn prepared(path: &Path) -> rusqlite::Result<Connection> {
         connection.execute_batch(TABLES)?;
         connection.pragma_update(None, "user_version", VERSION)?;
     }
+    // A fact that is lost with the power is found out again.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    // What is written goes on where the last process stopped: moving it into the file each time would
+    // wait for the disk at the end of every copy.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     prune(&connection)?;
     Ok(connection)
 }
@@ -194,6 +201,14 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Option<Known>> {
 
 fn number(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// Returns whether somebody else had the file for longer than we wait.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 fn is_broken(error: &rusqlite::Error) -> bool {
