@@ -9,5 +9,6 @@ pub mod image;
 pub mod memory;
 pub mod scripted;
 pub mod sif;
+pub mod tar;
 pub mod token_service;
 pub mod unruly;

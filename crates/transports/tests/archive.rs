@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use dhow_testkit::conformance::want;
 use dhow_testkit::image::{ImageSpec, SampleImage, gzip};
+use dhow_testkit::tar::pax_records;
 use dhow_transport::{Blob, ByteRange, Kind, Location, Transport as _};
 use dhow_transports::oci_archive::OciArchive;
 use futures_util::TryStreamExt as _;
@@ -179,19 +180,6 @@ fn tar(path: &Path, members: &[Member<'_>]) {
     file.write_all(&[0; 1024]).unwrap();
 }
 
-fn pax(records: &[(&str, &str)]) -> Vec<u8> {
-    let mut all = Vec::new();
-    for (key, value) in records {
-        let rest = key.len() + value.len() + 3;
-        let mut length = rest + 2;
-        while length != rest + length.to_string().len() {
-            length = rest + length.to_string().len();
-        }
-        all.extend_from_slice(format!("{length} {key}={value}\n").as_bytes());
-    }
-    all
-}
-
 /// CVE-2025-62518 and its kin: what two programs would read in two ways is refused.
 #[tokio::test]
 async fn tar_files_that_can_be_read_in_two_ways_are_refused() {
@@ -200,12 +188,12 @@ async fn tar_files_that_can_be_read_in_two_ways_are_refused() {
     let size = index.len() as u64;
     let good = of("index.json", b'0', index, size);
     let long = "x".repeat(3000);
-    let pax_size = pax(&[("size", &size.to_string())]);
-    let huge = pax(&[("size", "18446744073709551615")]);
-    let no_number = pax(&[("size", "-1")]);
-    let global = pax(&[("path", "index.json")]);
-    let sparse = pax(&[("GNU.sparse.major", "1")]);
-    let renamed = pax(&[("path", "./index.json")]);
+    let pax_size = pax_records(&[("size", &size.to_string())]);
+    let huge = pax_records(&[("size", "18446744073709551615")]);
+    let no_number = pax_records(&[("size", "-1")]);
+    let global = pax_records(&[("path", "index.json")]);
+    let sparse = pax_records(&[("GNU.sparse.major", "1")]);
+    let renamed = pax_records(&[("path", "./index.json")]);
     // These are no different to anybody.
     for members in [
         vec![good],

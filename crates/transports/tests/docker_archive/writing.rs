@@ -2,13 +2,32 @@
 
 use std::fs;
 
-use dhow_model::Reference;
+use dhow_model::{Descriptor, Reference};
 use dhow_testkit::conformance::{pieces, store, want};
-use dhow_testkit::image::ImageSpec;
-use dhow_transport::{Blob, Coming, Kind, Slot};
+use dhow_testkit::image::{ImageSpec, SampleImage};
+use dhow_transport::{Blob, Coming, Kind, Sink, Slot};
 use serde_json::{Value, json};
 
 use crate::samples::{assert_holds, at, members, sample, tags, view, write};
+
+/// What the engine says beforehand of an image.
+fn coming(layers: &[Descriptor]) -> Coming {
+    let layers = layers.iter().map(|layer| layer.digest).enumerate();
+    Coming {
+        layers: layers.collect(),
+        config: None,
+        ..Coming::default()
+    }
+}
+
+/// Puts what comes behind the layers.
+async fn finish(sink: &dyn Sink, image: &SampleImage) {
+    let (config, bytes) = &image.blobs[0];
+    sink.put_blob(&want(config), Blob::from_bytes(bytes.clone()))
+        .await
+        .unwrap();
+    sink.commit(&image.root).await.unwrap();
+}
 
 #[tokio::test]
 async fn an_archive_has_skopeos_members_in_skopeos_order() {
@@ -26,16 +45,7 @@ async fn an_archive_has_skopeos_members_in_skopeos_order() {
     let sink = at(&path, ":name:1", &tags).sink().await.unwrap();
     // As the engine does it: told beforehand, and put in any order.
     let layers = &view(&image).layers;
-    let coming = Coming {
-        layers: layers
-            .iter()
-            .map(|layer| layer.digest)
-            .enumerate()
-            .collect(),
-        config: None,
-        ..Coming::default()
-    };
-    sink.prepare(&coming).await.unwrap();
+    sink.prepare(&coming(layers)).await.unwrap();
     for index in [1, 0] {
         let mut wanted = want(&layers[index]);
         wanted.slot = Slot::Layer { index };
@@ -46,11 +56,8 @@ async fn an_archive_has_skopeos_members_in_skopeos_order() {
         let placed = sink.put_blob(&wanted, blob).await.unwrap();
         assert_eq!(placed.digest, layers[index].digest);
     }
-    let (config, bytes) = &image.blobs[0];
-    sink.put_blob(&want(config), Blob::from_bytes(bytes.clone()))
-        .await
-        .unwrap();
-    sink.commit(&image.root).await.unwrap();
+    finish(&*sink, &image).await;
+    let config = &image.blobs[0].0;
 
     let members = members(&path);
     let names: Vec<&str> = members.iter().map(|member| member.0.as_str()).collect();
@@ -220,16 +227,7 @@ async fn many_layers_come_at_once_and_stand_in_order() {
         .build();
     let layers = view(&image).layers;
     let sink = at(&path, ":many:1", &[]).sink().await.unwrap();
-    let coming = Coming {
-        layers: layers
-            .iter()
-            .map(|layer| layer.digest)
-            .enumerate()
-            .collect(),
-        config: None,
-        ..Coming::default()
-    };
-    sink.prepare(&coming).await.unwrap();
+    sink.prepare(&coming(&layers)).await.unwrap();
     let puts = layers.iter().enumerate().rev().map(|(index, layer)| {
         let (sink, bytes) = (&sink, image.blob(&layer.digest).unwrap());
         let mut wanted = want(layer);
@@ -239,11 +237,7 @@ async fn many_layers_come_at_once_and_stand_in_order() {
     for placed in futures_util::future::join_all(puts).await {
         placed.unwrap();
     }
-    let (config, bytes) = &image.blobs[0];
-    sink.put_blob(&want(config), Blob::from_bytes(bytes.clone()))
-        .await
-        .unwrap();
-    sink.commit(&image.root).await.unwrap();
+    finish(&*sink, &image).await;
     let names: Vec<String> = members(&path).into_iter().map(|member| member.0).collect();
     let wanted: Vec<String> = layers
         .iter()

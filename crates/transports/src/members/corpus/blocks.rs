@@ -1,5 +1,7 @@
 //! Members and headers by hand.
 
+use dhow_testkit::tar::pax_records;
+
 /// A header by hand, with a right checksum.
 #[derive(Clone)]
 pub(super) struct Block([u8; 512]);
@@ -37,7 +39,7 @@ impl Block {
 }
 
 pub(super) fn file(name: &str, content: &[u8]) -> Vec<u8> {
-    Block::new(name.as_bytes(), b'0', content.len() as u64).summed(content)
+    special(name, b'0', content)
 }
 
 pub(super) fn special(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
@@ -50,24 +52,13 @@ pub(super) fn link(name: &str, kind: u8, target: &str) -> Vec<u8> {
         .summed(b"")
 }
 
-/// A pax header with records, whose lengths are right.
+/// A pax header with records.
 pub(super) fn pax(records: &[(&str, &str)]) -> Vec<u8> {
-    let mut content = Vec::new();
-    for (key, value) in records {
-        let rest = key.len() + value.len() + 3;
-        let mut length = rest + 1;
-        while length != rest + length.to_string().len() {
-            length = rest + length.to_string().len();
-        }
-        content.extend_from_slice(format!("{length} {key}={value}\n").as_bytes());
-    }
-    special("PaxHeaders/x", b'x', &content)
+    special("PaxHeaders/x", b'x', &pax_records(records))
 }
 
-const END: [u8; 1024] = [0; 1024];
-
 pub(super) fn end() -> Vec<u8> {
-    END.to_vec()
+    vec![0; 1024]
 }
 
 pub(super) fn after() -> Vec<u8> {
