@@ -387,7 +387,7 @@ fn memory_does_not_grow_with_the_number_of_tags() {
         ]);
         let peak = peak_of(command);
         eprintln!("{tags} tags: {peak} KiB");
-        assert!(peak < 64 * 1024, "{peak} KiB");
+        assert!(peak < crate::memory::BOUND, "{peak} KiB");
     }
 }
 
