@@ -1,6 +1,7 @@
-//! Tells the linker to put the functions that daily commands run side by side, and to pack the
-//! relocations (docs/decisions/0018-functions-side-by-side.md). Both make a process smaller and its
-//! start shorter, and change nothing else; where they may not work they are left out.
+//! Tells the linker to put the functions that daily commands run side by side, to pack the
+//! relocations, and to take the compiler's own library in (docs/decisions/
+//! 0018-functions-side-by-side.md). All make a process smaller and its start shorter, and change
+//! nothing else; where they may not work they are left out.
 #![expect(
     clippy::disallowed_methods,
     reason = "cargo tells build scripts in the environment"
@@ -19,6 +20,10 @@ fn main() -> io::Result<()> {
     println!("cargo::rustc-link-arg-bin=dhow=-Wl,-T,{}", script.display());
     if system_knows_packed_relocations() {
         println!("cargo::rustc-link-arg-bin=dhow=-Wl,-z,pack-relative-relocs");
+    }
+    if let Some(library) = compiler_library() {
+        let folder = write_library(&library)?;
+        println!("cargo::rustc-link-search=native={}", folder.display());
     }
     Ok(())
 }
@@ -56,6 +61,27 @@ fn write_script(list: &Path) -> io::Result<PathBuf> {
     let path = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("used.ld");
     fs::write(&path, script)?;
     Ok(path)
+}
+
+/// Returns the library with which the compiler unwinds, as a part for programs.
+fn compiler_library() -> Option<PathBuf> {
+    let output = Command::new("cc")
+        .arg("-print-file-name=libgcc_eh.a")
+        .output();
+    let path = String::from_utf8(output.ok()?.stdout).ok()?;
+    // What is not found is told as it was asked for.
+    let path = PathBuf::from(path.trim_end());
+    path.is_absolute().then_some(path)
+}
+
+/// Writes what the linker finds in place of the shared library: one library less to be found and
+/// mapped at every start, and to be there at all.
+fn write_library(library: &Path) -> io::Result<PathBuf> {
+    let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("lib");
+    fs::create_dir_all(&folder)?;
+    let text = format!("INPUT({})\n", library.display());
+    fs::write(folder.join("libgcc_s.so"), text)?;
+    Ok(folder)
 }
 
 /// Returns whether programs with packed relocations start here: glibc has them since 2.36.
