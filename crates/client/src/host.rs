@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 use url::Url;
@@ -18,6 +19,9 @@ use crate::tls::{self, Loaded, Trust};
 use crate::upload_facts::UploadFacts;
 use crate::wire::{Wire, WireOptions};
 use crate::{Error, ErrorKind, Session};
+
+/// How long a connection to a host takes that is near: on the same machine or in the same network.
+const NEAR: Duration = Duration::from_millis(3);
 
 /// What tells hosts apart: the same registry with other certificates is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +60,7 @@ pub(crate) struct Host {
     secure: OnceCell<Secure>,
     challenges: Mutex<HashMap<String, Challenge>>,
     uploads: UploadFacts,
+    reached_in: Arc<OnceLock<Duration>>,
     guard: Guard,
     pace: Pace,
     gates: Gates,
@@ -90,6 +95,7 @@ impl Host {
             secure: OnceCell::new(),
             challenges: Mutex::default(),
             uploads: UploadFacts::default(),
+            reached_in: Arc::default(),
             guard,
             pace: Pace::default(),
             gates: Gates::default(),
@@ -128,6 +134,13 @@ impl Host {
 
     pub(crate) fn uploads(&self) -> &UploadFacts {
         &self.uploads
+    }
+
+    /// Returns whether a request costs more work than time: the host was reached, with no proxy
+    /// between, in hardly any.
+    pub(crate) fn is_near(&self) -> bool {
+        let reached_in = self.reached_in.get();
+        reached_in.is_some_and(|reached_in| *reached_in < NEAR)
     }
 
     /// Returns the challenge that the host gave for a repository.
@@ -206,6 +219,7 @@ impl Host {
             proxies: session.proxies().clone(),
             user_agent: session.user_agent().clone(),
             connect: session.timeouts().connect,
+            reached_in: Arc::clone(&self.reached_in),
         })
     }
 }

@@ -58,4 +58,4 @@ pub use repository::{ManifestRef, RepositoryClient};
 pub use session::{Session, SessionOptions};
 pub use tls_files::{TlsFiles, tls_config};
 pub use upload::{Upload, UploadStart};
-pub use upload_facts::UploadFacts;
+pub use upload_facts::{OwnMounts, UploadFacts};

@@ -1,14 +1,31 @@
 //! What a host has shown of how it takes uploads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// How a host takes uploads, as far as it has shown.
 #[derive(Debug, Default)]
 pub struct UploadFacts {
     put_refused: AtomicBool,
     needs_chunks: AtomicBool,
-    answers_own_mounts: AtomicBool,
-    refuses_own_mounts: AtomicBool,
+    own_mounts: watch::Sender<OwnMounts>,
+    probed: AtomicBool,
+}
+
+/// What a host makes of the question for a blob, which is to mount it from the very repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnMounts {
+    /// Nobody knows: it has not said yes, and may have had no reason to.
+    #[default]
+    Unknown,
+    /// It says yes to a blob that is there.
+    Answers,
+    /// It begins an upload for a blob that is there.
+    Ignores,
+    /// It refuses the question.
+    Refuses,
 }
 
 impl UploadFacts {
@@ -30,22 +47,32 @@ impl UploadFacts {
         self.needs_chunks.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the host has said of a blob that it is there when it was asked to mount it
-    /// from the same repository.
-    pub fn answers_own_mounts(&self) -> bool {
-        self.answers_own_mounts.load(Ordering::Relaxed)
+    /// Returns what the host makes of questions for blobs.
+    pub fn own_mounts(&self) -> OwnMounts {
+        *self.own_mounts.borrow()
     }
 
-    pub(crate) fn answer_own_mounts(&self) {
-        self.answers_own_mounts.store(true, Ordering::Relaxed);
+    /// Waits until that is known, if somebody finds it out in time.
+    pub async fn own_mounts_within(&self, patience: Duration) -> OwnMounts {
+        let mut news = self.own_mounts.subscribe();
+        let known = news.wait_for(|known| *known != OwnMounts::Unknown);
+        // That time is up, too, is told by what is known.
+        drop(tokio::time::timeout(patience, known).await);
+        self.own_mounts()
     }
 
-    /// Returns whether the host has refused such a question.
-    pub fn refuses_own_mounts(&self) -> bool {
-        self.refuses_own_mounts.load(Ordering::Relaxed)
+    /// Returns whether somebody waits to know that.
+    pub fn is_waited_for(&self) -> bool {
+        self.own_mounts.receiver_count() > 0
     }
 
-    pub(crate) fn refuse_own_mounts(&self) {
-        self.refuses_own_mounts.store(true, Ordering::Relaxed);
+    /// Takes over what is known of the host.
+    pub fn know_own_mounts(&self, known: OwnMounts) {
+        self.own_mounts.send_replace(known);
+    }
+
+    /// Returns whether the caller is the first who wants to find it out.
+    pub fn may_probe(&self) -> bool {
+        !self.probed.swap(true, Ordering::Relaxed)
     }
 }

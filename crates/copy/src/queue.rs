@@ -1,7 +1,8 @@
 //! In which order blobs move: the largest first, so that the longest transfer starts at once; one
 //! worker takes the smallest, so that they never wait for the large ones.
 //!
-//! What the destination may have is asked for ahead, and only what it lacks comes to the workers:
+//! What the destination may have is asked for ahead, in the same way, and only what it lacks comes
+//! to the workers:
 //!
 //! ```text
 //! Asking ─▶ does the destination have it? ─▶ Ready ─▶ a worker sends it
@@ -23,8 +24,13 @@ impl<T> Asking<T> {
     }
 
     /// Returns the next piece of work, with its place in the order.
-    pub(crate) fn next(&self) -> Option<(usize, T)> {
-        self.0.lock().ok()?.pop_front()
+    pub(crate) fn next(&self, takes_smallest: bool) -> Option<(usize, T)> {
+        let mut work = self.0.lock().ok()?;
+        if takes_smallest {
+            work.pop_back()
+        } else {
+            work.pop_front()
+        }
     }
 }
 

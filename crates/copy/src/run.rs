@@ -124,16 +124,17 @@ fn start_workers(
     } else {
         ASKED_AT_ONCE.min(flow.most()).min(count)
     };
-    for _ in 0..askers {
+    for asker in 0..askers {
         let (work, asking, ready, sender) = (
             Arc::clone(work),
             Arc::clone(&asking),
             Arc::clone(&ready),
             sender.clone(),
         );
+        let takes_smallest = asker == 1;
         tasks.spawn(async move {
             while let Some(room) = ready.room().await
-                && let Some((place, blob)) = asking.next()
+                && let Some((place, blob)) = asking.next(takes_smallest)
             {
                 match work.context.ask(&blob).await? {
                     Asked::Lacks(claim) => ready.push(place, (blob, claim), room),

@@ -1,16 +1,15 @@
 //! Blobs in files: reading them, as parts of files or as streams, and writing them, with the file
 //! work on blocking threads and a bounded number of pieces on the way.
 
+mod pieces;
 mod store;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dhow_codec::Buffers;
 use dhow_model::Descriptor;
 use dhow_transport::{Blob, ByteRange, Error, FilePart, Kind};
 use futures_core::stream::BoxStream;
@@ -68,7 +67,7 @@ pub(crate) fn read_part(
         file: Arc::clone(&file),
         offset: rest.offset,
         length: rest.size,
-        stream: stream_of(file, rest),
+        stream: pieces::of(file, rest),
     };
     Ok(Blob::from_file(part).starting_at(skip))
 }
@@ -78,11 +77,6 @@ pub(crate) fn read_part(
 pub(crate) struct Part {
     pub(crate) offset: u64,
     pub(crate) size: u64,
-}
-
-/// Returns a part of a file piece by piece. It is read from the first poll on.
-fn stream_of(file: Arc<File>, part: Part) -> BoxStream<'static, io::Result<Bytes>> {
-    produced(move |sender| send_part(&file, part, sender))
 }
 
 /// Returns what `work` sends, which runs where it may block, from the first poll on. It ends when all
@@ -98,29 +92,6 @@ pub(crate) fn produced(
         })
     };
     stream::once(start).flatten().boxed()
-}
-
-fn send_part(file: &File, part: Part, sender: &mpsc::Sender<io::Result<Bytes>>) {
-    let (mut offset, end) = (part.offset, part.offset + part.size);
-    let room = |left: u64| usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-    // One is being written, and one is being read.
-    let mut buffers = Buffers::new(room(part.size), DEPTH + 2);
-    while offset < end {
-        let room = room(end - offset);
-        let result = match buffers.fill(|buffer| file.read_at(&mut buffer[..room], offset)) {
-            Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result,
-        };
-        let length = result.as_ref().map(|piece| piece.len() as u64).ok();
-        if sender.blocking_send(result).is_err() {
-            return;
-        }
-        match length {
-            Some(length) => offset += length,
-            None => return,
-        }
-    }
 }
 
 /// Runs file work where it may block.
@@ -169,6 +140,3 @@ pub(crate) fn place_is_absent(error: Error, what: &str) -> Error {
 
 /// How many pieces wait between a file and the network.
 const DEPTH: usize = 2;
-
-/// The size of the pieces that are read from files, in bytes.
-const PIECE: usize = 64 * 1024;

@@ -100,10 +100,36 @@ async fn a_blob_that_is_not_there_is_asked_for_by_beginning_its_upload() {
         format!("from=a&mount={}", want.digest.unwrap()),
         "from the very repository"
     );
-    // A large blob is worth a question of its own, at the same time.
+    // A large blob is worth a question of its own.
     let (how, methods) = place(&server, &*sink, LARGE).await;
     assert_eq!(how, How::Sent);
     assert_eq!(methods, ["HEAD", "POST", "PUT"]);
+}
+
+#[tokio::test]
+async fn large_blobs_wait_a_moment_for_what_a_small_one_shows() {
+    // The config is there once it was put: the question for it is answered with 201 then.
+    let server = ScriptedServer::start(move |seen, number| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" if number > 2 => Reply::status(201),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        _ => Reply::status(201),
+    })
+    .await;
+    let sink = sink_of(&server, None).await;
+    let ((large, _), (small, bytes)) = (layer(LARGE), layer(SMALL));
+    assert_eq!(sink.reuse(&small).await.unwrap(), None);
+    let (asked, sent) = tokio::join!(sink.reuse(&large), async {
+        // The large blob has been asked for, and waits.
+        while server.seen().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        sink.put_blob(&small, Blob::from_bytes(bytes)).await
+    });
+    assert_eq!(asked.unwrap(), None);
+    sent.unwrap();
+    let methods: Vec<_> = server.seen().into_iter().map(|seen| seen.method).collect();
+    assert_eq!(methods, ["POST", "POST", "PUT", "POST"]);
 }
 
 #[tokio::test]
@@ -152,6 +178,65 @@ async fn a_host_that_refuses_such_mounts_is_asked_with_head() {
         assert_eq!(how, How::Sent);
         assert_eq!(methods, ["HEAD", "POST", "PUT"], "{length}");
     }
+}
+
+/// Copies an image of one layer in a process of its own; returns the methods of the requests.
+async fn copy(server: &ScriptedServer, home: &std::path::Path, length: usize) -> Vec<String> {
+    let before = server.seen().len();
+    let sink = sink_of(server, Some(home)).await;
+    let (how, _) = place(server, &*sink, length).await;
+    assert_eq!(how, How::Sent);
+    sink.commit(&ImageSpec::oci(1).build().root).await.unwrap();
+    let mut methods: Vec<_> = server.seen()[before..]
+        .iter()
+        .map(|seen| seen.method.clone())
+        .collect();
+    methods.sort();
+    methods
+}
+
+#[tokio::test]
+async fn what_a_host_answers_is_found_out_once_and_known_to_later_processes() {
+    let (there, _) = layer(LARGE);
+    let there = format!("mount={}", there.digest.unwrap());
+    let server = ScriptedServer::start(move |seen, number| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" if number > 2 && seen.query.ends_with(&there) => Reply::status(201),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        _ => Reply::status(201),
+    })
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    let first = copy(&server, home.path(), LARGE).await;
+    assert_eq!(first, ["HEAD", "POST", "POST", "PUT", "PUT"]);
+    for length in [LARGE + 1, LARGE + 2] {
+        let next = copy(&server, home.path(), length).await;
+        assert_eq!(
+            next,
+            ["POST", "PUT", "PUT"],
+            "no HEAD, and no question more"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_never_mounts_is_asked_with_head_and_found_out_once() {
+    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        "DELETE" => Reply::status(204),
+        _ => Reply::status(201),
+    })
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    let first = copy(&server, home.path(), LARGE).await;
+    assert_eq!(first, ["DELETE", "HEAD", "POST", "POST", "PUT", "PUT"]);
+    let next = copy(&server, home.path(), LARGE + 1).await;
+    assert_eq!(next, ["HEAD", "POST", "PUT", "PUT"]);
+    // A small image is no reason to find it out.
+    let other = tempfile::tempdir().unwrap();
+    let small = copy(&server, other.path(), SMALL).await;
+    assert_eq!(small, ["POST", "PUT", "PUT"]);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::Upload;
 use crate::host::Lane;
 use crate::repository::scope;
 use crate::request::Request;
-use crate::upload_facts::UploadFacts;
+use crate::upload_facts::{OwnMounts, UploadFacts};
 use crate::{Access, Error, ErrorKind, RepositoryClient, UploadMethod};
 
 const MIN_CHUNK: HeaderName = HeaderName::from_static("oci-chunk-min-length");
@@ -41,7 +41,7 @@ impl RepositoryClient {
     /// from the very repository, which it can do (201) only where it is.
     pub async fn start_upload_of(&self, digest: &Digest) -> Result<UploadStart, Error> {
         let facts = self.channel.host().uploads();
-        if facts.refuses_own_mounts() {
+        if facts.own_mounts() == OwnMounts::Refuses {
             return Ok(UploadStart::Session(self.start_upload().await?));
         }
         let mut request = self.mount_request(digest, &self.repository);
@@ -50,18 +50,34 @@ impl RepositoryClient {
         match self.started(request).await {
             Ok(start) => {
                 if matches!(start, UploadStart::Mounted) {
-                    facts.answer_own_mounts();
+                    facts.know_own_mounts(OwnMounts::Answers);
                 }
                 Ok(start)
             }
             // COMPAT(registries): the spec has no such refusal, and says so of no `from`.
             Err(error) if is_refused(&error) => {
                 tracing::debug!(%digest, %error, "no mount from the same repository");
-                facts.refuse_own_mounts();
+                facts.know_own_mounts(OwnMounts::Refuses);
                 Ok(UploadStart::Session(self.start_upload().await?))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Finds out what the host makes of that question, with a blob that is there.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn probe_own_mounts(&self, present: &Digest) -> Result<(), Error> {
+        let start = self.start_upload_of(present).await?;
+        let facts = self.channel.host().uploads();
+        if let UploadStart::Session(upload) = start {
+            if facts.own_mounts() == OwnMounts::Unknown {
+                facts.know_own_mounts(OwnMounts::Ignores);
+            }
+            upload.cancel().await;
+        }
+        Ok(())
     }
 
     /// Goes on with an upload that an earlier process has begun, at the address that it had then.
@@ -87,6 +103,11 @@ impl RepositoryClient {
     /// Returns what the registry has shown of how it takes uploads.
     pub fn host_facts(&self) -> &UploadFacts {
         self.channel.host().uploads()
+    }
+
+    /// Returns whether a request to the registry costs more work than time, as far as that is known.
+    pub fn is_near(&self) -> bool {
+        self.channel.host().is_near()
     }
 
     /// Asks the registry to take a blob from another of its repositories. A registry that cannot

@@ -1,6 +1,6 @@
 //! One request on one connection, from a pool of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::header::{ACCEPT, PROXY_AUTHORIZATION, USER_AGENT};
@@ -49,6 +49,8 @@ pub(crate) struct WireOptions {
     pub(crate) user_agent: HeaderValue,
     /// How long a connection may take to be made: name, TCP, proxy and TLS together.
     pub(crate) connect: Duration,
+    /// Is told how long the first connection took that is not made through a proxy.
+    pub(crate) reached_in: Arc<OnceLock<Duration>>,
 }
 
 impl Wire {

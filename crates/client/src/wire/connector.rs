@@ -12,9 +12,9 @@
 
 use std::future::{Ready, ready};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_core::future::BoxFuture;
 use http::header::USER_AGENT;
@@ -56,6 +56,7 @@ struct Inner {
     proxies: Arc<ProxyRules>,
     user_agent: HeaderValue,
     timeout: Duration,
+    reached_in: Arc<OnceLock<Duration>>,
 }
 
 impl Connector {
@@ -78,6 +79,7 @@ impl Connector {
             proxies: options.proxies,
             user_agent: options.user_agent,
             timeout: options.connect,
+            reached_in: options.reached_in,
         }))
     }
 }
@@ -107,7 +109,12 @@ impl Inner {
         let is_secure = target.scheme() == Some(&Scheme::HTTPS);
         let proxy = self.proxies.proxy(&Url::parse(&target.to_string())?);
         let stream = match proxy {
-            None => self.tcp(target).await?,
+            None => {
+                let start = Instant::now();
+                let stream = self.tcp(target).await?;
+                self.reached_in.get_or_init(|| start.elapsed());
+                stream
+            }
             Some(proxy) => {
                 let hop = Hop::new(&proxy)?;
                 let stream = self.reach(&hop).await?;

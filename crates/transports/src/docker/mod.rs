@@ -4,8 +4,9 @@
 //! a [`Sink`](dhow_transport::Sink) and a [`Catalog`](dhow_transport::Catalog).
 
 mod error;
-mod journal;
+mod host;
 mod location;
+mod notes;
 mod presence;
 mod sink;
 mod source;

@@ -8,12 +8,16 @@
 //! ```
 //!
 //! Not every registry looks for a blob where it is asked to mount it from. For a blob that is worth
-//! a request it is asked with HEAD, too, at the same time, until it has shown that it does.
+//! a request it is asked with HEAD, too, until it has shown that it does: to this process, or to an
+//! earlier one (see `host.rs`). That is at the same time, or, where it is near, after a moment in
+//! which it may show that.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use dhow_client::{Error as ClientError, ErrorKind, ManifestRef, RepositoryClient, UploadStart};
+use dhow_client::{
+    Error as ClientError, ErrorKind, ManifestRef, OwnMounts, RepositoryClient, UploadStart,
+};
 use dhow_model::{Admitted, Digest, ImageManifest, Index, RawManifest, Repository};
 use dhow_transport::{BlobWant, How, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -72,14 +76,24 @@ impl DockerSink {
             }
             self.uploads.cancel(digest).await;
         }
-        let host = self.client.host_facts();
-        if host.refuses_own_mounts() || !want.comes {
+        let known = self.own_mounts().await;
+        if known == OwnMounts::Refuses || !want.comes {
             return self.asked(digest).await;
         }
-        if host.answers_own_mounts() || is_small(want) {
+        if known == OwnMounts::Answers || is_small(want) {
             let there = self.begun(digest).await?;
             return Ok(present.filter(|_| there));
         }
+        if known == OwnMounts::Unknown && self.client.is_near() {
+            if self.begun(digest).await? {
+                return Ok(present);
+            }
+            return match self.own_mounts_soon().await {
+                OwnMounts::Answers => Ok(None),
+                _ => self.asked(digest).await,
+            };
+        }
+        self.want_to_know();
         let (head, begun) = tokio::join!(self.head(digest), self.begun(digest));
         if begun? {
             return Ok(present);

@@ -1,7 +1,8 @@
 //! Writing images to registries.
 //!
-//! A blob that is new costs two requests, POST and PUT, and HEAD where it is large; one that is there
-//! or can be mounted costs one. See `presence.rs` and `uploads.rs`.
+//! A blob that is new costs two requests, POST and PUT, and HEAD where it is large and the registry
+//! not known; one that is there or can be mounted costs one. See `presence.rs`, `host.rs` and
+//! `uploads.rs`.
 
 use std::num::NonZeroU16;
 
@@ -16,7 +17,7 @@ use dhow_transport::{
 use futures_util::StreamExt as _;
 
 use super::error::{convert, is_passing};
-use super::journal::Journal;
+use super::host::Host;
 use super::location::DockerLocation;
 use super::presence::{self, Presence};
 use super::uploads::Uploads;
@@ -35,7 +36,7 @@ pub(super) struct DockerSink {
     caps: SinkCaps,
     pub(super) presence: Presence,
     pub(super) uploads: Uploads,
-    pub(super) journal: Journal,
+    pub(super) host: Host,
 }
 
 impl DockerSink {
@@ -61,12 +62,12 @@ impl DockerSink {
         };
         let cache = location.endpoint.cache_home();
         Self {
-            journal: Journal::new(cache.as_deref()),
+            uploads: Uploads::new(cache.as_deref()),
+            host: Host::new(cache.as_deref()),
             location,
             client,
             caps,
             presence: Presence::default(),
-            uploads: Uploads::default(),
         }
     }
 
@@ -212,6 +213,7 @@ impl Sink for DockerSink {
             )
             .hint("name a tag as the destination, or nothing behind the repository"));
         }
-        self.store(&reference, root).await
+        let (stored, ()) = tokio::join!(self.store(&reference, root), self.learn_own_mounts());
+        stored
     }
 }

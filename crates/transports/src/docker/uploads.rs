@@ -1,21 +1,34 @@
 //! Uploads on their way: one that has begun waits for the bytes of its blob, and one that breaks
 //! stays open for the next try of the same blob, which then sends only what the registry lacks.
+//!
+//! For a large blob it is written down where the registry continues its upload, so that a copy that
+//! was killed goes on there. The address of an upload can carry a secret.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dhow_client::{Content, Upload, UploadMethod};
 use dhow_model::Digest;
 use dhow_transport::{BlobWant, How, Placed, Result};
 
 use super::error::{convert, is_passing};
-use super::journal;
+use super::notes::Notes;
 use super::sink::DockerSink;
 use crate::file_blob::blocking;
 
+/// The smallest blob, in bytes, whose upload is written down.
+const WORTH_IT: u64 = 16 * 1024 * 1024;
+/// Registries forget uploads after some days.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(7 * 24);
+
 /// The uploads that have begun.
-#[derive(Debug, Default)]
-pub(super) struct Uploads(Mutex<HashMap<Digest, Open>>);
+#[derive(Debug)]
+pub(super) struct Uploads {
+    open: Mutex<HashMap<Digest, Open>>,
+    notes: Notes,
+}
 
 /// An upload that waits for the bytes of its blob.
 #[derive(Debug)]
@@ -26,6 +39,14 @@ struct Open {
 }
 
 impl Uploads {
+    /// Remembers uploads in a folder for what can be lost, too.
+    pub(super) fn new(cache: Option<&Path>) -> Self {
+        Self {
+            open: Mutex::default(),
+            notes: Notes::new(cache, "uploads", FORGOTTEN_AFTER),
+        }
+    }
+
     /// Remembers an upload that has begun.
     pub(super) fn keep(&self, digest: Digest, upload: Upload) {
         let open = Open {
@@ -58,7 +79,7 @@ impl Uploads {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,17 +109,14 @@ impl DockerSink {
         if !is_worth_it(want) {
             return None;
         }
-        let (place, digest) = (self.repository().clone(), *digest);
-        let journal = self.journal.clone();
-        let location = blocking(move || journal.read(&place, &digest))
-            .await
-            .ok()??;
+        let (notes, about) = self.note_on(digest);
+        let location = blocking(move || notes.read(&about)).await.ok()??;
         match self.client.continue_upload(&location).await {
             Ok(upload) if upload.committed() > 0 => Some(upload),
             outcome => {
                 // Its address is a secret, and not said.
                 tracing::debug!(%digest, error = ?outcome.err(), "an earlier upload is over");
-                self.forget(&digest).await;
+                self.forget(digest).await;
                 None
             }
         }
@@ -112,14 +130,19 @@ impl DockerSink {
     }
 
     async fn forget(&self, digest: &Digest) {
-        let (journal, place, digest) = (self.journal.clone(), self.repository().clone(), *digest);
-        drop(blocking(move || journal.forget(&place, &digest)).await);
+        let (notes, about) = self.note_on(digest);
+        drop(blocking(move || notes.forget(&about)).await);
     }
 
     async fn write_down(&self, digest: &Digest, upload: &Upload) {
-        let (journal, place, digest) = (self.journal.clone(), self.repository().clone(), *digest);
+        let (notes, about) = self.note_on(digest);
         let location = upload.location().to_string();
-        drop(blocking(move || journal.write(&place, &digest, &location)).await);
+        drop(blocking(move || notes.write(&about, &location)).await);
+    }
+
+    fn note_on(&self, digest: &Digest) -> (Notes, String) {
+        let about = format!("{}@{digest}", self.repository());
+        (self.uploads.notes.clone(), about)
     }
 
     /// Sends the blob; after a passing failure the upload stays open where the registry kept a
@@ -135,6 +158,7 @@ impl DockerSink {
                 if let Some(digest) = &noted {
                     self.forget(digest).await;
                 }
+                self.note_sent(&done.digest).await;
                 return Ok(Placed {
                     digest: done.digest,
                     size: done.size,
@@ -172,5 +196,5 @@ impl DockerSink {
 
 /// Returns whether the upload of a blob outlives the process.
 fn is_worth_it(want: &BlobWant) -> bool {
-    want.size.is_some_and(|size| size >= journal::WORTH_IT)
+    want.size.is_some_and(|size| size >= WORTH_IT)
 }

@@ -1,0 +1,151 @@
+//! What is known of the registry itself: what it makes of the question for a blob, which is to mount it
+//! from the very repository. Where that is not known, a blob that was sent is asked for, once:
+//!
+//! ```text
+//! near  right after a blob has arrived, while large ones wait for the answer
+//! far   while the manifest is on its way, so that it takes no time
+//! ```
+//!
+//! The answer is written down for a month.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dhow_client::OwnMounts;
+use dhow_model::Digest;
+use tokio::sync::OnceCell;
+
+use super::notes::Notes;
+use super::sink::DockerSink;
+use crate::file_blob::blocking;
+
+/// Registries are replaced and renewed.
+const BELIEVED_FOR: Duration = Duration::from_hours(30 * 24);
+
+/// How long a large blob waits for the answer before it is asked for with HEAD.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What is remembered of registries.
+#[derive(Debug)]
+pub(super) struct Host {
+    notes: Notes,
+    noted: OnceCell<OwnMounts>,
+    /// Knowing more of the registry would help.
+    wanted: AtomicBool,
+    /// The answer did not come in time.
+    late: AtomicBool,
+    /// A blob that is there, to ask for.
+    sent: OnceLock<Digest>,
+}
+
+impl Host {
+    pub(super) fn new(cache: Option<&Path>) -> Self {
+        Self {
+            notes: Notes::new(cache, "registries", BELIEVED_FOR),
+            noted: OnceCell::new(),
+            wanted: AtomicBool::new(false),
+            late: AtomicBool::new(false),
+            sent: OnceLock::new(),
+        }
+    }
+}
+
+impl DockerSink {
+    /// Returns what the registry makes of questions for blobs, as far as it has shown.
+    pub(super) async fn own_mounts(&self) -> OwnMounts {
+        let noted = self.noted().await;
+        let facts = self.client.host_facts();
+        if noted != OwnMounts::Unknown && facts.own_mounts() == OwnMounts::Unknown {
+            facts.know_own_mounts(noted);
+        }
+        facts.own_mounts()
+    }
+
+    /// Returns the same for a large blob, which is worth some waiting where that costs less than one
+    /// more question for each of them.
+    pub(super) async fn own_mounts_soon(&self) -> OwnMounts {
+        self.want_to_know();
+        let facts = self.client.host_facts();
+        let known = facts.own_mounts();
+        if known != OwnMounts::Unknown || self.host.late.load(Ordering::Relaxed) {
+            return known;
+        }
+        let known = facts.own_mounts_within(PATIENCE).await;
+        if known == OwnMounts::Unknown {
+            self.host.late.store(true, Ordering::Relaxed);
+        }
+        known
+    }
+
+    /// Has it found out when there is a chance.
+    pub(super) fn want_to_know(&self) {
+        self.host.wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of a blob that was sent.
+    pub(super) async fn note_sent(&self, digest: &Digest) {
+        self.host.sent.get_or_init(|| *digest);
+        if self.client.host_facts().is_waited_for() {
+            self.probe_own_mounts().await;
+        }
+    }
+
+    /// Finds out what the registry makes of questions, if that is not known, and writes it down.
+    pub(super) async fn learn_own_mounts(&self) {
+        if !self.host.notes.are_kept() {
+            return;
+        }
+        self.probe_own_mounts().await;
+        let known = self.client.host_facts().own_mounts();
+        if known != OwnMounts::Unknown && known != self.noted().await {
+            let (notes, about) = (self.host.notes.clone(), self.registry());
+            drop(blocking(move || notes.write(&about, name(known))).await);
+        }
+    }
+
+    async fn probe_own_mounts(&self) {
+        let facts = self.client.host_facts();
+        if let Some(present) = self.host.sent.get()
+            && self.host.wanted.load(Ordering::Relaxed)
+            && self.own_mounts().await == OwnMounts::Unknown
+            && facts.may_probe()
+            && let Err(error) = self.client.probe_own_mounts(present).await
+        {
+            tracing::debug!(%error, "the registry cannot be asked what it answers");
+        }
+    }
+
+    /// Returns what an earlier process has found out.
+    async fn noted(&self) -> OwnMounts {
+        let read = || async {
+            let (notes, about) = (self.host.notes.clone(), self.registry());
+            let text = blocking(move || notes.read(&about)).await;
+            text.ok()
+                .flatten()
+                .map_or(OwnMounts::Unknown, |text| parsed(&text))
+        };
+        *self.host.noted.get_or_init(read).await
+    }
+
+    fn registry(&self) -> String {
+        self.repository().registry().to_string()
+    }
+}
+
+const fn name(known: OwnMounts) -> &'static str {
+    match known {
+        OwnMounts::Unknown => "",
+        OwnMounts::Answers => "own mounts: answered\n",
+        OwnMounts::Ignores => "own mounts: ignored\n",
+        OwnMounts::Refuses => "own mounts: refused\n",
+    }
+}
+
+fn parsed(text: &str) -> OwnMounts {
+    [OwnMounts::Answers, OwnMounts::Ignores, OwnMounts::Refuses]
+        .into_iter()
+        .find(|known| name(*known) == text)
+        .unwrap_or_default()
+}

@@ -1,0 +1,259 @@
+//! Reading a part of a file piece by piece.
+//!
+//! ```text
+//! in memory: the kernel has it  ─▶ read where it is wanted, while it is
+//! else                          ─▶ blocking thread: read ─▶ 2 pieces at most ─▶
+//! ```
+//!
+//! What is read where it is wanted needs no queue and wakes nobody, and is hashed and sent from the
+//! processor's own cache.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dhow_codec::Buffers;
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tokio::task::coop;
+
+use super::{DEPTH, Part, blocking, produced};
+
+/// The size of the pieces that are read from files, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// Returns a part of a file piece by piece. It is read from the first poll on.
+pub(super) fn of(file: Arc<File>, part: Part) -> BoxStream<'static, io::Result<Bytes>> {
+    let pieces = Pieces {
+        buffers: buffers(part),
+        file,
+        part,
+        access: Access::Cached,
+        rest: None,
+    };
+    stream::unfold(pieces, |mut pieces| async move {
+        pieces.next().await.map(|piece| (piece, pieces))
+    })
+    .boxed()
+}
+
+/// What is left to be read of a part of a file.
+struct Pieces {
+    file: Arc<File>,
+    part: Part,
+    buffers: Buffers,
+    access: Access,
+    /// What a thread reads, once something had to be waited for.
+    rest: Option<BoxStream<'static, io::Result<Bytes>>>,
+}
+
+/// How a file is read without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// As long as the kernel has in memory what comes next.
+    Cached,
+    /// All of it: its file system has no disk.
+    InMemory,
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        loop {
+            if let Some(rest) = &mut self.rest {
+                return rest.next().await;
+            }
+            if self.part.size == 0 {
+                return None;
+            }
+            // What never waits would keep all others waiting.
+            coop::consume_budget().await;
+            match self.read() {
+                Ok(piece) => return Some(Ok(piece)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if self.may_be_in_memory(&error) && self.in_memory().await => {
+                    self.access = Access::InMemory;
+                }
+                // Not now, or not at all: the thread finds out.
+                Err(_) => {
+                    let (file, part) = (Arc::clone(&self.file), self.part);
+                    self.buffers = Buffers::new(0, 0);
+                    self.rest = Some(produced(move |sender| send(&file, part, sender)));
+                }
+            }
+        }
+    }
+
+    fn read(&mut self) -> io::Result<Bytes> {
+        let (file, access, offset) = (&self.file, self.access, self.part.offset);
+        let room = room(self.part.size);
+        let piece = self
+            .buffers
+            .fill(|buffer| access.read(file, &mut buffer[..room], offset))?;
+        if piece.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.part.offset += piece.len() as u64;
+        self.part.size -= piece.len() as u64;
+        Ok(piece)
+    }
+
+    fn may_be_in_memory(&self, error: &io::Error) -> bool {
+        self.access == Access::Cached && error.kind() == io::ErrorKind::Unsupported
+    }
+
+    /// Asks the file system; that may block.
+    fn in_memory(&self) -> impl Future<Output = bool> + use<> {
+        let file = Arc::clone(&self.file);
+        let asked = blocking(move || lies_in_memory(&file));
+        async { asked.await.unwrap_or(false) }
+    }
+}
+
+impl Access {
+    fn read(self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::Cached => read_cached(file, buffer, offset),
+            Self::InMemory => file.read_at(buffer, offset),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    let mut buffers = [io::IoSliceMut::new(buffer)];
+    Ok(preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Returns whether a file is on a file system that is in memory, and so is never waited for. Blocks.
+#[cfg(target_os = "linux")]
+fn lies_in_memory(file: &File) -> bool {
+    /// `TMPFS_MAGIC` of linux/magic.h: tmpfs cannot be asked what it has in memory.
+    const TMPFS: u64 = 0x0102_1994;
+
+    rustix::fs::fstatfs(file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(TMPFS))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lies_in_memory(_: &File) -> bool {
+    false
+}
+
+/// Sends a part of a file. Blocks.
+fn send(file: &File, mut part: Part, sender: &mpsc::Sender<io::Result<Bytes>>) {
+    let mut buffers = buffers(part);
+    while part.size > 0 {
+        let room = room(part.size);
+        let result = match buffers.fill(|buffer| file.read_at(&mut buffer[..room], part.offset)) {
+            Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result,
+        };
+        let length = result.as_ref().map(|piece| piece.len() as u64).ok();
+        if sender.blocking_send(result).is_err() {
+            return;
+        }
+        match length {
+            Some(length) => {
+                part.offset += length;
+                part.size -= length;
+            }
+            None => return,
+        }
+    }
+}
+
+/// One is being written, and one is being read.
+fn buffers(part: Part) -> Buffers {
+    Buffers::new(room(part.size), DEPTH + 2)
+}
+
+fn room(left: u64) -> usize {
+    usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use futures_util::TryStreamExt as _;
+
+    use super::*;
+
+    fn file_in(folder: &Path, bytes: &[u8]) -> Arc<File> {
+        let mut file = tempfile::tempfile_in(folder).unwrap();
+        file.write_all(bytes).unwrap();
+        Arc::new(file)
+    }
+
+    #[tokio::test]
+    async fn a_part_is_read_whole_whatever_it_lies_on() {
+        let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        for folder in [std::env::temp_dir().as_path(), Path::new("/dev/shm")] {
+            if !folder.is_dir() {
+                continue;
+            }
+            let file = file_in(folder, &bytes);
+            for (offset, size) in [(0, 300_000), (7, 65_536), (100_000, 200_000), (5, 0)] {
+                let part = Part { offset, size };
+                let pieces: Vec<Bytes> = of(Arc::clone(&file), part).try_collect().await.unwrap();
+                assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
+                let range = usize::try_from(offset).unwrap()..;
+                assert_eq!(
+                    pieces.concat(),
+                    bytes[range][..usize::try_from(size).unwrap()]
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_ends_early_is_an_error() {
+        for folder in [std::env::temp_dir().as_path(), Path::new("/dev/shm")] {
+            if !folder.is_dir() {
+                continue;
+            }
+            let part = Part {
+                offset: 90_000,
+                size: 20_000,
+            };
+            let mut pieces = of(file_in(folder, &vec![1; 100_000]), part);
+            assert_eq!(pieces.next().await.unwrap().unwrap().len(), 10_000);
+            let error = pieces.next().await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            assert!(pieces.next().await.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_in_memory_is_read_without_a_thread() {
+        let file = file_in(&std::env::temp_dir(), &vec![1; 100_000]);
+        let part = Part {
+            offset: 0,
+            size: 100_000,
+        };
+        let mut pieces = Pieces {
+            buffers: buffers(part),
+            file,
+            part,
+            access: Access::Cached,
+            rest: None,
+        };
+        while let Some(piece) = pieces.next().await {
+            piece.unwrap();
+        }
+        // A file system that cannot tell has a thread, or is in memory itself.
+        let told = read_cached(&pieces.file, &mut [0], 0).is_ok();
+        assert!(pieces.rest.is_none() || !told);
+    }
+}
