@@ -11,6 +11,7 @@ pub struct UploadFacts {
     put_refused: AtomicBool,
     needs_chunks: AtomicBool,
     own_mounts: watch::Sender<OwnMounts>,
+    has_answered: AtomicBool,
     probed: AtomicBool,
 }
 
@@ -69,6 +70,16 @@ impl UploadFacts {
     /// Takes over what is known of the host.
     pub fn know_own_mounts(&self, known: OwnMounts) {
         self.own_mounts.send_replace(known);
+    }
+
+    /// Returns whether the host has answered such a question with yes, to this process.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn answer(&self) {
+        self.has_answered.store(true, Ordering::Relaxed);
+        self.know_own_mounts(OwnMounts::Answers);
     }
 
     /// Returns whether the caller is the first who wants to find it out.

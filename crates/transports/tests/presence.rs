@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
@@ -237,6 +238,29 @@ async fn a_host_that_never_mounts_is_asked_with_head_and_found_out_once() {
     let other = tempfile::tempdir().unwrap();
     let small = copy(&server, other.path(), SMALL).await;
     assert_eq!(small, ["POST", "PUT", "PUT"]);
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_host_that_was_replaced_is_corrected() {
+    const MUCH: usize = 16 * 1024 * 1024;
+    let mounts = Arc::new(AtomicBool::new(true));
+    let answers = Arc::clone(&mounts);
+    let server = ScriptedServer::start(move |seen, number| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" if number > 2 && answers.load(Ordering::Relaxed) => Reply::status(201),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        "DELETE" => Reply::status(204),
+        _ => Reply::status(201),
+    })
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    let first = copy(&server, home.path(), LARGE).await;
+    assert_eq!(first, ["HEAD", "POST", "POST", "PUT", "PUT"]);
+    mounts.store(false, Ordering::Relaxed);
+    let relying = copy(&server, home.path(), MUCH).await;
+    assert_eq!(relying, ["DELETE", "POST", "POST", "PUT", "PUT"]);
+    let corrected = copy(&server, home.path(), LARGE + 1).await;
+    assert_eq!(corrected, ["HEAD", "POST", "PUT", "PUT"]);
 }
 
 #[tokio::test]

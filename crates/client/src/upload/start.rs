@@ -50,7 +50,7 @@ impl RepositoryClient {
         match self.started(request).await {
             Ok(start) => {
                 if matches!(start, UploadStart::Mounted) {
-                    facts.know_own_mounts(OwnMounts::Answers);
+                    facts.answer();
                 }
                 Ok(start)
             }
@@ -72,7 +72,7 @@ impl RepositoryClient {
         let start = self.start_upload_of(present).await?;
         let facts = self.channel.host().uploads();
         if let UploadStart::Session(upload) = start {
-            if facts.own_mounts() == OwnMounts::Unknown {
+            if facts.own_mounts() != OwnMounts::Refuses {
                 facts.know_own_mounts(OwnMounts::Ignores);
             }
             upload.cancel().await;

@@ -6,7 +6,8 @@
 //! far   while the manifest is on its way, so that it takes no time
 //! ```
 //!
-//! The answer is written down for a month.
+//! The answer is written down for a month. Another registry may be at the address by then: who relies
+//! on what is written, and has sent much, asks again.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -26,6 +27,9 @@ const BELIEVED_FOR: Duration = Duration::from_hours(30 * 24);
 
 /// How long a large blob waits for the answer before it is asked for with HEAD.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How many bytes a blob has that is not sent twice without a thought.
+const MUCH: u64 = 16 * 1024 * 1024;
 
 /// What is remembered of registries.
 #[derive(Debug)]
@@ -85,8 +89,11 @@ impl DockerSink {
     }
 
     /// Takes note of a blob that was sent.
-    pub(super) async fn note_sent(&self, digest: &Digest) {
+    pub(super) async fn note_sent(&self, digest: &Digest, size: u64) {
         self.host.sent.get_or_init(|| *digest);
+        if size >= MUCH {
+            self.want_to_know();
+        }
         if self.client.host_facts().is_waited_for() {
             self.probe_own_mounts().await;
         }
@@ -106,10 +113,13 @@ impl DockerSink {
     }
 
     async fn probe_own_mounts(&self) {
+        let known = self.own_mounts().await;
         let facts = self.client.host_facts();
+        let is_sure =
+            facts.has_answered() || !matches!(known, OwnMounts::Unknown | OwnMounts::Answers);
         if let Some(present) = self.host.sent.get()
             && self.host.wanted.load(Ordering::Relaxed)
-            && self.own_mounts().await == OwnMounts::Unknown
+            && !is_sure
             && facts.may_probe()
             && let Err(error) = self.client.probe_own_mounts(present).await
         {

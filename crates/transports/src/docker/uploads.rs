@@ -158,7 +158,7 @@ impl DockerSink {
                 if let Some(digest) = &noted {
                     self.forget(digest).await;
                 }
-                self.note_sent(&done.digest).await;
+                self.note_sent(&done.digest, done.size).await;
                 return Ok(Placed {
                     digest: done.digest,
                     size: done.size,
