@@ -1,6 +1,8 @@
 //! Manifests: fetch, put, delete (OCI distribution-spec v1.1, *Pulling manifests*, *Pushing
 //! Manifests*, *Deleting Manifests*).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use dhow_model::{Digest, ManifestError, ManifestKind, MediaType, RawManifest, Tag};
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -94,24 +96,28 @@ impl RepositoryClient {
         reference: &ManifestRef,
         manifest: &RawManifest,
     ) -> Result<StoredManifest, Error> {
-        let mut request = self.request(Method::PUT, &format!("manifests/{reference}"));
-        request
-            .headers
-            .insert(CONTENT_TYPE, header_value(&manifest.media_type())?);
-        request.body = RequestBody::Bytes(manifest.bytes().clone());
-        let answer = self.channel.send(request).await?;
         let what = format!(
             "manifest `{reference}` cannot be stored in `{}`",
             self.repository
         );
-        if !answer.status().is_success() {
-            let error = self.refusal(answer, what).await;
+        let mut tries = 1;
+        let answer = loop {
+            let answer = self.put(reference, manifest).await?;
+            if answer.status().is_success() {
+                break answer;
+            }
+            let error = self.refusal(answer, what.clone()).await;
+            if is_read_too_early(&error) && tries < TRIES {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             return Err(if is_format_refused(&error) {
                 error.of_kind(ErrorKind::ManifestRejected)
             } else {
                 error
             });
-        }
+        };
         if let Some(stored) = announced_digest(answer.headers())
             && stored != manifest.digest()
             && !stored.matches(manifest.bytes())
@@ -129,6 +135,15 @@ impl RepositoryClient {
         Ok(StoredManifest {
             subject: subject.and_then(|text| Digest::parse(text.trim()).ok()),
         })
+    }
+
+    async fn put(&self, reference: &ManifestRef, manifest: &RawManifest) -> Result<Answer, Error> {
+        let mut request = self.request(Method::PUT, &format!("manifests/{reference}"));
+        request
+            .headers
+            .insert(CONTENT_TYPE, header_value(&manifest.media_type())?);
+        request.body = RequestBody::Bytes(manifest.bytes().clone());
+        self.channel.send(request).await
     }
 
     /// Deletes a manifest with all its tags.
@@ -260,6 +275,19 @@ fn is_format_refused(error: &Error) -> bool {
                     .any(|code| refusal.has(code)))
     })
 }
+
+/// Returns whether a digest is called wrong that is right: it was taken of the bytes that are sent.
+// COMPAT(docker-registry): the link of a blob is written in place, when another client mounts the
+// blob, too; a manifest that is checked meanwhile finds an empty digest in it.
+fn is_read_too_early(error: &Error) -> bool {
+    error
+        .refusal()
+        .is_some_and(|refusal| refusal.status().is_client_error() && refusal.has("DIGEST_INVALID"))
+}
+
+/// How often a manifest is sent that is read too early, and how long that is waited for.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(50);
 
 fn header_value(media_type: &MediaType) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(media_type.as_str()).map_err(|source| {

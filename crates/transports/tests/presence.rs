@@ -16,7 +16,7 @@ use dhow_testkit::image::{ImageSpec, IndexSpec};
 use dhow_testkit::scripted::{Reply, ScriptedServer};
 use dhow_transport::{Blob, BlobWant, How, Placed, Sink, Transport as _};
 use dhow_transports::docker::Docker;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 
 /// Opens `a:v1` on the server, for a user whose home is `home`.
 async fn sink_of(server: &ScriptedServer, home: Option<&std::path::Path>) -> Arc<dyn Sink> {
@@ -78,6 +78,8 @@ async fn place(server: &ScriptedServer, sink: &dyn Sink, length: usize) -> (How,
 }
 
 const SMALL: usize = 10_000;
+/// Sent as a stream, and not worth a question of its own.
+const MEDIUM: usize = 100_000;
 const LARGE: usize = 500_000;
 
 #[tokio::test]
@@ -181,12 +183,27 @@ async fn a_host_that_refuses_such_mounts_is_asked_with_head() {
     }
 }
 
-/// Copies an image of one layer in a process of its own; returns the methods of the requests.
+/// Copies a layer, and a smaller one that takes longer, in a process of its own; returns the methods of
+/// the requests.
 async fn copy(server: &ScriptedServer, home: &std::path::Path, length: usize) -> Vec<String> {
     let before = server.seen().len();
     let sink = sink_of(server, Some(home)).await;
-    let (how, _) = place(server, &*sink, length).await;
-    assert_eq!(how, How::Sent);
+    let ((want, bytes), (slow, slow_bytes)) = (layer(length), layer(MEDIUM));
+    assert_eq!(sink.reuse(&want).await.unwrap(), None);
+    assert_eq!(sink.reuse(&slow).await.unwrap(), None);
+    let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+    let slow_bytes = stream::once(async {
+        is_done.await.unwrap();
+        Ok(slow_bytes)
+    });
+    let slow_blob = Blob::from_stream(slow.size, slow_bytes.boxed());
+    let (slow, placed) = tokio::join!(sink.put_blob(&slow, slow_blob), async {
+        let placed = sink.put_blob(&want, Blob::from_bytes(bytes)).await;
+        done.send(()).unwrap();
+        placed
+    });
+    assert_eq!(slow.unwrap().how, How::Sent);
+    assert_eq!(placed.unwrap().how, How::Sent);
     sink.commit(&ImageSpec::oci(1).build().root).await.unwrap();
     let mut methods: Vec<_> = server.seen()[before..]
         .iter()
@@ -194,6 +211,13 @@ async fn copy(server: &ScriptedServer, home: &std::path::Path, length: usize) ->
         .collect();
     methods.sort();
     methods
+}
+
+/// What two layers and a manifest cost, beside these.
+fn and_no_more(others: &[&str]) -> Vec<String> {
+    let mut all = [others, &["POST", "POST", "PUT", "PUT", "PUT"]].concat();
+    all.sort_unstable();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -209,14 +233,10 @@ async fn what_a_host_answers_is_found_out_once_and_known_to_later_processes() {
     .await;
     let home = tempfile::tempdir().unwrap();
     let first = copy(&server, home.path(), LARGE).await;
-    assert_eq!(first, ["HEAD", "POST", "POST", "PUT", "PUT"]);
+    assert_eq!(first, and_no_more(&["HEAD", "POST"]));
     for length in [LARGE + 1, LARGE + 2] {
         let next = copy(&server, home.path(), length).await;
-        assert_eq!(
-            next,
-            ["POST", "PUT", "PUT"],
-            "no HEAD, and no question more"
-        );
+        assert_eq!(next, and_no_more(&[]), "no HEAD, and no question");
     }
 }
 
@@ -231,13 +251,13 @@ async fn a_host_that_never_mounts_is_asked_with_head_and_found_out_once() {
     .await;
     let home = tempfile::tempdir().unwrap();
     let first = copy(&server, home.path(), LARGE).await;
-    assert_eq!(first, ["DELETE", "HEAD", "POST", "POST", "PUT", "PUT"]);
+    assert_eq!(first, and_no_more(&["DELETE", "HEAD", "POST"]));
     let next = copy(&server, home.path(), LARGE + 1).await;
-    assert_eq!(next, ["HEAD", "POST", "PUT", "PUT"]);
+    assert_eq!(next, and_no_more(&["HEAD"]));
     // A small image is no reason to find it out.
     let other = tempfile::tempdir().unwrap();
     let small = copy(&server, other.path(), SMALL).await;
-    assert_eq!(small, ["POST", "PUT", "PUT"]);
+    assert_eq!(small, and_no_more(&[]));
 }
 
 #[tokio::test]
@@ -255,12 +275,34 @@ async fn what_is_known_of_a_host_that_was_replaced_is_corrected() {
     .await;
     let home = tempfile::tempdir().unwrap();
     let first = copy(&server, home.path(), LARGE).await;
-    assert_eq!(first, ["HEAD", "POST", "POST", "PUT", "PUT"]);
+    assert_eq!(first, and_no_more(&["HEAD", "POST"]));
     mounts.store(false, Ordering::Relaxed);
     let relying = copy(&server, home.path(), MUCH).await;
-    assert_eq!(relying, ["DELETE", "POST", "POST", "PUT", "PUT"]);
+    assert_eq!(relying, and_no_more(&["DELETE", "POST"]));
     let corrected = copy(&server, home.path(), LARGE + 1).await;
-    assert_eq!(corrected, ["HEAD", "POST", "PUT", "PUT"]);
+    assert_eq!(corrected, and_no_more(&["HEAD"]));
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_checked_while_a_link_is_written_is_sent_again() {
+    let torn =
+        r#"{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match"}]}"#;
+    for (refused, puts) in [(1, 2), (usize::MAX, 3)] {
+        let server = ScriptedServer::start(move |_, number| {
+            if number < refused {
+                Reply::status(400)
+                    .header("content-type", "application/json")
+                    .body(torn.as_bytes().to_vec())
+            } else {
+                Reply::status(201)
+            }
+        })
+        .await;
+        let sink = sink_of(&server, None).await;
+        let stored = sink.commit(&ImageSpec::oci(1).build().root).await;
+        assert_eq!(stored.is_ok(), refused == 1);
+        assert_eq!(server.seen().len(), puts);
+    }
 }
 
 #[tokio::test]

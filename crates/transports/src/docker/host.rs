@@ -1,16 +1,12 @@
 //! What is known of the registry itself: what it makes of the question for a blob, which is to mount it
-//! from the very repository. Where that is not known, a blob that was sent is asked for, once:
-//!
-//! ```text
-//! near  right after a blob has arrived, while large ones wait for the answer
-//! far   while the manifest is on its way, so that it takes no time
-//! ```
+//! from the very repository. Where that is not known, a blob that was sent is asked for, once;
+//! that is while others wait for the answer, or are on their way, so that it takes no time.
 //!
 //! The answer is written down for a month. Another registry may be at the address by then: who relies
 //! on what is written, and has sent much, asks again.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -40,8 +36,8 @@ pub(super) struct Host {
     wanted: AtomicBool,
     /// The answer did not come in time.
     late: AtomicBool,
-    /// A blob that is there, to ask for.
-    sent: OnceLock<Digest>,
+    /// Held by every blob that is being sent.
+    sending: Arc<()>,
 }
 
 impl Host {
@@ -51,8 +47,17 @@ impl Host {
             noted: OnceCell::new(),
             wanted: AtomicBool::new(false),
             late: AtomicBool::new(false),
-            sent: OnceLock::new(),
+            sending: Arc::default(),
         }
+    }
+
+    /// Returns what a blob holds while it is sent.
+    pub(super) fn sending(&self) -> Arc<()> {
+        Arc::clone(&self.sending)
+    }
+
+    fn is_sending(&self) -> bool {
+        Arc::strong_count(&self.sending) > 1
     }
 }
 
@@ -88,42 +93,39 @@ impl DockerSink {
         self.host.wanted.store(true, Ordering::Relaxed);
     }
 
-    /// Takes note of a blob that was sent.
-    pub(super) async fn note_sent(&self, digest: &Digest, size: u64) {
-        self.host.sent.get_or_init(|| *digest);
+    /// Finds out what the registry makes of questions, if that is not known, with a blob that has just
+    /// been sent.
+    ///
+    /// No manifest may be on its way that needs the blob:
+    // COMPAT(docker-registry): a mount writes the link of the blob anew, in place. A manifest that is
+    // checked meanwhile finds it empty, and is refused (registry/storage/linkedblobstore.go).
+    pub(super) async fn learn_own_mounts(&self, present: &Digest, size: u64) {
         if size >= MUCH {
             self.want_to_know();
         }
-        if self.client.host_facts().is_waited_for() {
-            self.probe_own_mounts().await;
-        }
-    }
-
-    /// Finds out what the registry makes of questions, if that is not known, and writes it down.
-    pub(super) async fn learn_own_mounts(&self) {
-        if !self.host.notes.are_kept() {
+        let facts = self.client.host_facts();
+        let is_free = facts.is_waited_for() || self.host.is_sending();
+        if !is_free || !self.host.wanted.load(Ordering::Relaxed) {
             return;
         }
-        self.probe_own_mounts().await;
-        let known = self.client.host_facts().own_mounts();
-        if known != OwnMounts::Unknown && known != self.noted().await {
-            let (notes, about) = (self.host.notes.clone(), self.registry());
-            drop(blocking(move || notes.write(&about, name(known))).await);
-        }
-    }
-
-    async fn probe_own_mounts(&self) {
         let known = self.own_mounts().await;
-        let facts = self.client.host_facts();
         let is_sure =
             facts.has_answered() || !matches!(known, OwnMounts::Unknown | OwnMounts::Answers);
-        if let Some(present) = self.host.sent.get()
-            && self.host.wanted.load(Ordering::Relaxed)
-            && !is_sure
+        if !is_sure
             && facts.may_probe()
             && let Err(error) = self.client.probe_own_mounts(present).await
         {
             tracing::debug!(%error, "the registry cannot be asked what it answers");
+        }
+    }
+
+    /// Writes that down for later processes.
+    pub(super) async fn note_own_mounts(&self) {
+        let known = self.client.host_facts().own_mounts();
+        if self.host.notes.are_kept() && known != OwnMounts::Unknown && known != self.noted().await
+        {
+            let (notes, about) = (self.host.notes.clone(), self.registry());
+            drop(blocking(move || notes.write(&about, name(known))).await);
         }
     }
 

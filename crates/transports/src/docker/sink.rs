@@ -213,7 +213,7 @@ impl Sink for DockerSink {
             )
             .hint("name a tag as the destination, or nothing behind the repository"));
         }
-        let (stored, ()) = tokio::join!(self.store(&reference, root), self.learn_own_mounts());
+        let (stored, ()) = tokio::join!(self.store(&reference, root), self.note_own_mounts());
         stored
     }
 }

@@ -153,12 +153,15 @@ impl DockerSink {
         if let Some(digest) = &noted {
             self.write_down(digest, &upload).await;
         }
-        let error = match upload.send(content).await {
+        let sending = self.host.sending();
+        let sent = upload.send(content).await;
+        drop(sending);
+        let error = match sent {
             Ok(done) => {
                 if let Some(digest) = &noted {
                     self.forget(digest).await;
                 }
-                self.note_sent(&done.digest, done.size).await;
+                self.learn_own_mounts(&done.digest, done.size).await;
                 return Ok(Placed {
                     digest: done.digest,
                     size: done.size,

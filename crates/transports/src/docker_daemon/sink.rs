@@ -34,6 +34,8 @@ pub(super) struct EngineSink {
     engine: Engine,
     caps: SinkCaps,
     upload: tokio::sync::Mutex<Option<Upload>>,
+    /// What the engine said against the archive, for every layer that it could not take.
+    said: Mutex<Option<Error>>,
     /// The slots of the layers that the engine has: it knows them by their content, however they are
     /// compressed.
     there: Mutex<HashSet<usize>>,
@@ -68,6 +70,7 @@ impl EngineSink {
             name,
             engine,
             upload: tokio::sync::Mutex::default(),
+            said: Mutex::default(),
             there: Mutex::default(),
             coming: Mutex::default(),
         })
@@ -105,12 +108,15 @@ impl EngineSink {
     /// Returns what the engine says about an archive that it did not take to its end.
     async fn reason(&self, error: Error) -> Error {
         let mut upload = self.upload.lock().await;
-        let Some(mut upload) = upload.take() else {
-            return error;
-        };
-        match timeout(LAST_WORDS, upload.answer.join_next()).await {
-            Ok(Some(Ok(Err(reason)))) => reason,
-            _ => error,
+        if let Some(mut upload) = upload.take()
+            && let Ok(Some(Ok(Err(reason)))) = timeout(LAST_WORDS, upload.answer.join_next()).await
+        {
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*said {
+            Some(reason) => again(reason),
+            None => error,
         }
     }
 
@@ -249,6 +255,18 @@ impl Sink for EngineSink {
         // Engines that keep images in containerd's store know them by another digest.
         tracing::debug!(id = image.id, "the engine has the image");
         Ok(())
+    }
+}
+
+/// Returns an error that says what this one says.
+fn again(reason: &Error) -> Error {
+    let mut error = Error::new(reason.kind(), reason.to_string());
+    if let Some(hint) = reason.hint_text() {
+        error = error.hint(hint);
+    }
+    match std::error::Error::source(reason) {
+        Some(source) => error.caused_by(source.to_string()),
+        None => error,
     }
 }
 
