@@ -72,9 +72,14 @@ impl UploadFacts {
         self.own_mounts.send_replace(known);
     }
 
-    /// Returns whether the host has answered such a question with yes, to this process.
-    pub fn has_answered(&self) -> bool {
-        self.has_answered.load(Ordering::Relaxed)
+    /// Returns whether asking once more would bring nothing. That it says yes is only sure when it has
+    /// said so to this process.
+    pub fn is_sure_of_own_mounts(&self) -> bool {
+        match self.own_mounts() {
+            OwnMounts::Unknown => false,
+            OwnMounts::Answers => self.has_answered.load(Ordering::Relaxed),
+            OwnMounts::Ignores | OwnMounts::Refuses => true,
+        }
     }
 
     pub(crate) fn answer(&self) {
@@ -83,7 +88,7 @@ impl UploadFacts {
     }
 
     /// Returns whether the caller is the first who wants to find it out.
-    pub fn may_probe(&self) -> bool {
+    pub(crate) fn may_probe(&self) -> bool {
         !self.probed.swap(true, Ordering::Relaxed)
     }
 }

@@ -13,7 +13,7 @@ use dhow_config::{
 use dhow_model::{Descriptor, MediaType, Repository};
 use dhow_testkit::conformance::want;
 use dhow_testkit::image::{ImageSpec, IndexSpec};
-use dhow_testkit::scripted::{Reply, ScriptedServer};
+use dhow_testkit::scripted::{Reply, ScriptedServer, Seen};
 use dhow_transport::{Blob, BlobWant, How, Placed, Sink, Transport as _};
 use dhow_transports::docker::Docker;
 use futures_util::{StreamExt as _, stream};
@@ -77,6 +77,18 @@ async fn place(server: &ScriptedServer, sink: &dyn Sink, length: usize) -> (How,
     (how, methods)
 }
 
+/// A registry that has nothing, and says of a blob that it is there when `mounts` says so of the POST.
+async fn empty(mounts: impl Fn(&Seen, usize) -> bool + Send + Sync + 'static) -> ScriptedServer {
+    ScriptedServer::start(move |seen, number| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" if mounts(seen, number) => Reply::status(201),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        "DELETE" => Reply::status(204),
+        _ => Reply::status(201),
+    })
+    .await
+}
+
 const SMALL: usize = 10_000;
 /// Sent as a stream, and not worth a question of its own.
 const MEDIUM: usize = 100_000;
@@ -84,12 +96,7 @@ const LARGE: usize = 500_000;
 
 #[tokio::test]
 async fn a_blob_that_is_not_there_is_asked_for_by_beginning_its_upload() {
-    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
-        "HEAD" => Reply::status(404),
-        "POST" => Reply::status(202).header("location", "/up/1"),
-        _ => Reply::status(201),
-    })
-    .await;
+    let server = empty(|_, _| false).await;
     let sink = sink_of(&server, None).await;
     let (how, methods) = place(&server, &*sink, SMALL).await;
     assert_eq!(
@@ -112,13 +119,7 @@ async fn a_blob_that_is_not_there_is_asked_for_by_beginning_its_upload() {
 #[tokio::test]
 async fn large_blobs_wait_a_moment_for_what_a_small_one_shows() {
     // The config is there once it was put: the question for it is answered with 201 then.
-    let server = ScriptedServer::start(move |seen, number| match seen.method.as_str() {
-        "HEAD" => Reply::status(404),
-        "POST" if number > 2 => Reply::status(201),
-        "POST" => Reply::status(202).header("location", "/up/1"),
-        _ => Reply::status(201),
-    })
-    .await;
+    let server = empty(move |_, number| number > 2).await;
     let sink = sink_of(&server, None).await;
     let ((large, _), (small, bytes)) = (layer(LARGE), layer(SMALL));
     assert_eq!(sink.reuse(&small).await.unwrap(), None);
@@ -137,11 +138,7 @@ async fn large_blobs_wait_a_moment_for_what_a_small_one_shows() {
 
 #[tokio::test]
 async fn a_host_that_mounts_from_the_same_repository_is_asked_with_one_request() {
-    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
-        "HEAD" => Reply::status(404),
-        _ => Reply::status(201),
-    })
-    .await;
+    let server = empty(|_, _| true).await;
     let sink = sink_of(&server, None).await;
     let (how, methods) = place(&server, &*sink, SMALL).await;
     assert_eq!((how, methods), (How::Present, vec!["POST".into()]));
@@ -224,13 +221,7 @@ fn and_no_more(others: &[&str]) -> Vec<String> {
 async fn what_a_host_answers_is_found_out_once_and_known_to_later_processes() {
     let (there, _) = layer(LARGE);
     let there = format!("mount={}", there.digest.unwrap());
-    let server = ScriptedServer::start(move |seen, number| match seen.method.as_str() {
-        "HEAD" => Reply::status(404),
-        "POST" if number > 2 && seen.query.ends_with(&there) => Reply::status(201),
-        "POST" => Reply::status(202).header("location", "/up/1"),
-        _ => Reply::status(201),
-    })
-    .await;
+    let server = empty(move |seen, number| number > 2 && seen.query.ends_with(&there)).await;
     let home = tempfile::tempdir().unwrap();
     let first = copy(&server, home.path(), LARGE).await;
     assert_eq!(first, and_no_more(&["HEAD", "POST"]));
@@ -242,13 +233,7 @@ async fn what_a_host_answers_is_found_out_once_and_known_to_later_processes() {
 
 #[tokio::test]
 async fn a_host_that_never_mounts_is_asked_with_head_and_found_out_once() {
-    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
-        "HEAD" => Reply::status(404),
-        "POST" => Reply::status(202).header("location", "/up/1"),
-        "DELETE" => Reply::status(204),
-        _ => Reply::status(201),
-    })
-    .await;
+    let server = empty(|_, _| false).await;
     let home = tempfile::tempdir().unwrap();
     let first = copy(&server, home.path(), LARGE).await;
     assert_eq!(first, and_no_more(&["DELETE", "HEAD", "POST"]));
@@ -265,14 +250,7 @@ async fn what_is_known_of_a_host_that_was_replaced_is_corrected() {
     const MUCH: usize = 16 * 1024 * 1024;
     let mounts = Arc::new(AtomicBool::new(true));
     let answers = Arc::clone(&mounts);
-    let server = ScriptedServer::start(move |seen, number| match seen.method.as_str() {
-        "HEAD" => Reply::status(404),
-        "POST" if number > 2 && answers.load(Ordering::Relaxed) => Reply::status(201),
-        "POST" => Reply::status(202).header("location", "/up/1"),
-        "DELETE" => Reply::status(204),
-        _ => Reply::status(201),
-    })
-    .await;
+    let server = empty(move |_, number| number > 2 && answers.load(Ordering::Relaxed)).await;
     let home = tempfile::tempdir().unwrap();
     let first = copy(&server, home.path(), LARGE).await;
     assert_eq!(first, and_no_more(&["HEAD", "POST"]));
@@ -339,12 +317,7 @@ async fn what_the_present_manifest_lists_is_not_asked_for() {
 
 #[tokio::test]
 async fn no_upload_begins_for_a_blob_that_will_not_come() {
-    let server = ScriptedServer::start(|seen, _| match seen.method.as_str() {
-        "HEAD" => Reply::status(404),
-        "POST" => Reply::status(202).header("location", "/up/1"),
-        _ => Reply::status(204),
-    })
-    .await;
+    let server = empty(|_, _| false).await;
     let sink = sink_of(&server, None).await;
     let (mut want, _) = layer(SMALL);
     want.comes = false;

@@ -64,13 +64,16 @@ impl RepositoryClient {
         }
     }
 
-    /// Finds out what the host makes of that question, with a blob that is there.
+    /// Finds out what the host makes of that question, with a blob that is there; once for each host.
     ///
     /// # Errors
     /// When the host cannot be asked.
     pub async fn probe_own_mounts(&self, present: &Digest) -> Result<(), Error> {
-        let start = self.start_upload_of(present).await?;
         let facts = self.channel.host().uploads();
+        if !facts.may_probe() {
+            return Ok(());
+        }
+        let start = self.start_upload_of(present).await?;
         if let UploadStart::Session(upload) = start {
             if facts.own_mounts() != OwnMounts::Refuses {
                 facts.know_own_mounts(OwnMounts::Ignores);

@@ -108,11 +108,9 @@ impl DockerSink {
         if !is_free || !self.host.wanted.load(Ordering::Relaxed) {
             return;
         }
-        let known = self.own_mounts().await;
-        let is_sure =
-            facts.has_answered() || !matches!(known, OwnMounts::Unknown | OwnMounts::Answers);
-        if !is_sure
-            && facts.may_probe()
+        // What is written down counts, too.
+        self.own_mounts().await;
+        if !facts.is_sure_of_own_mounts()
             && let Err(error) = self.client.probe_own_mounts(present).await
         {
             tracing::debug!(%error, "the registry cannot be asked what it answers");

@@ -111,13 +111,11 @@ impl EngineSink {
         if let Some(mut upload) = upload.take()
             && let Ok(Some(Ok(Err(reason)))) = timeout(LAST_WORDS, upload.answer.join_next()).await
         {
-            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(again(&reason));
+            return reason;
         }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*said {
-            Some(reason) => again(reason),
-            None => error,
-        }
+        said.as_ref().map_or(error, again)
     }
 
     /// Learns which layers the engine has.

@@ -27,71 +27,83 @@ const PIECE: usize = 64 * 1024;
 
 /// Returns a part of a file piece by piece. It is read from the first poll on.
 pub(super) fn of(file: Arc<File>, part: Part) -> BoxStream<'static, io::Result<Bytes>> {
-    let pieces = Pieces {
-        buffers: buffers(part),
-        file,
-        part,
-        access: Access::Cached,
-        rest: None,
-    };
-    stream::unfold(pieces, |mut pieces| async move {
+    stream::unfold(Pieces::new(file, part), |mut pieces| async move {
         pieces.next().await.map(|piece| (piece, pieces))
     })
     .boxed()
 }
 
+/// The pieces of a part of a file, from wherever they are read.
+enum Pieces {
+    /// Where they are wanted, without waiting.
+    Here(Reader),
+    /// By a thread, once something had to be waited for.
+    There(BoxStream<'static, io::Result<Bytes>>),
+}
+
 /// What is left to be read of a part of a file.
-struct Pieces {
+struct Reader {
     file: Arc<File>,
     part: Part,
     buffers: Buffers,
     access: Access,
-    /// What a thread reads, once something had to be waited for.
-    rest: Option<BoxStream<'static, io::Result<Bytes>>>,
 }
 
-/// How a file is read without waiting.
+/// How a file is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
     /// As long as the kernel has in memory what comes next.
     Cached,
-    /// All of it: its file system has no disk.
-    InMemory,
+    /// Whatever it takes: in a thread, or where its file system has no disk.
+    Plain,
 }
 
 impl Pieces {
+    fn new(file: Arc<File>, part: Part) -> Self {
+        Self::Here(Reader {
+            file,
+            part,
+            // One is being written, and one is being read.
+            buffers: Buffers::new(room(part.size), DEPTH + 2),
+            access: Access::Cached,
+        })
+    }
+
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
-            if let Some(rest) = &mut self.rest {
-                return rest.next().await;
-            }
-            if self.part.size == 0 {
-                return None;
-            }
+            let reader = match self {
+                Self::There(pieces) => return pieces.next().await,
+                Self::Here(reader) if reader.part.size == 0 => return None,
+                Self::Here(reader) => reader,
+            };
             // What never waits would keep all others waiting.
             coop::consume_budget().await;
-            match self.read() {
+            match reader.read() {
                 Ok(piece) => return Some(Ok(piece)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if self.may_be_in_memory(&error) && self.in_memory().await => {
-                    self.access = Access::InMemory;
+                Err(error) if reader.may_be_in_memory(&error) && reader.is_in_memory().await => {
+                    reader.access = Access::Plain;
                 }
                 // Not now, or not at all: the thread finds out.
                 Err(_) => {
-                    let (file, part) = (Arc::clone(&self.file), self.part);
-                    self.buffers = Buffers::new(0, 0);
-                    self.rest = Some(produced(move |sender| send(&file, part, sender)));
+                    let rest = reader.take();
+                    *self = Self::There(produced(move |sender| send(rest, sender)));
                 }
             }
         }
     }
+}
 
+impl Reader {
     fn read(&mut self) -> io::Result<Bytes> {
         let (file, access, offset) = (&self.file, self.access, self.part.offset);
         let room = room(self.part.size);
-        let piece = self
-            .buffers
-            .fill(|buffer| access.read(file, &mut buffer[..room], offset))?;
+        let piece = loop {
+            let read = |buffer: &mut [u8]| access.read(file, &mut buffer[..room], offset);
+            match self.buffers.fill(read) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
         if piece.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -105,10 +117,20 @@ impl Pieces {
     }
 
     /// Asks the file system; that may block.
-    fn in_memory(&self) -> impl Future<Output = bool> + use<> {
+    fn is_in_memory(&self) -> impl Future<Output = bool> + use<> {
         let file = Arc::clone(&self.file);
         let asked = blocking(move || lies_in_memory(&file));
         async { asked.await.unwrap_or(false) }
+    }
+
+    /// Returns a reader of the same, which waits, and has the buffers.
+    fn take(&mut self) -> Self {
+        Self {
+            file: Arc::clone(&self.file),
+            part: self.part,
+            buffers: std::mem::replace(&mut self.buffers, Buffers::new(0, 0)),
+            access: Access::Plain,
+        }
     }
 }
 
@@ -116,7 +138,7 @@ impl Access {
     fn read(self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
             Self::Cached => read_cached(file, buffer, offset),
-            Self::InMemory => file.read_at(buffer, offset),
+            Self::Plain => file.read_at(buffer, offset),
         }
     }
 }
@@ -148,33 +170,15 @@ fn lies_in_memory(_: &File) -> bool {
     false
 }
 
-/// Sends a part of a file. Blocks.
-fn send(file: &File, mut part: Part, sender: &mpsc::Sender<io::Result<Bytes>>) {
-    let mut buffers = buffers(part);
-    while part.size > 0 {
-        let room = room(part.size);
-        let result = match buffers.fill(|buffer| file.read_at(&mut buffer[..room], part.offset)) {
-            Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result,
-        };
-        let length = result.as_ref().map(|piece| piece.len() as u64).ok();
-        if sender.blocking_send(result).is_err() {
+/// Sends what is left of a part of a file. Blocks.
+fn send(mut rest: Reader, sender: &mpsc::Sender<io::Result<Bytes>>) {
+    while rest.part.size > 0 {
+        let result = rest.read();
+        let is_over = result.is_err();
+        if sender.blocking_send(result).is_err() || is_over {
             return;
         }
-        match length {
-            Some(length) => {
-                part.offset += length;
-                part.size -= length;
-            }
-            None => return,
-        }
     }
-}
-
-/// One is being written, and one is being read.
-fn buffers(part: Part) -> Buffers {
-    Buffers::new(room(part.size), DEPTH + 2)
 }
 
 fn room(left: u64) -> usize {
@@ -184,7 +188,7 @@ fn room(left: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use futures_util::TryStreamExt as _;
 
@@ -196,14 +200,18 @@ mod tests {
         Arc::new(file)
     }
 
+    /// Two file systems, one of them in memory, where there are two.
+    fn folders() -> Vec<PathBuf> {
+        let mut folders = vec![std::env::temp_dir(), PathBuf::from("/dev/shm")];
+        folders.retain(|folder| folder.is_dir());
+        folders
+    }
+
     #[tokio::test]
     async fn a_part_is_read_whole_whatever_it_lies_on() {
         let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
-        for folder in [std::env::temp_dir().as_path(), Path::new("/dev/shm")] {
-            if !folder.is_dir() {
-                continue;
-            }
-            let file = file_in(folder, &bytes);
+        for folder in folders() {
+            let file = file_in(&folder, &bytes);
             for (offset, size) in [(0, 300_000), (7, 65_536), (100_000, 200_000), (5, 0)] {
                 let part = Part { offset, size };
                 let pieces: Vec<Bytes> = of(Arc::clone(&file), part).try_collect().await.unwrap();
@@ -219,15 +227,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_ends_early_is_an_error() {
-        for folder in [std::env::temp_dir().as_path(), Path::new("/dev/shm")] {
-            if !folder.is_dir() {
-                continue;
-            }
+        for folder in folders() {
             let part = Part {
                 offset: 90_000,
                 size: 20_000,
             };
-            let mut pieces = of(file_in(folder, &vec![1; 100_000]), part);
+            let mut pieces = of(file_in(&folder, &vec![1; 100_000]), part);
             assert_eq!(pieces.next().await.unwrap().unwrap().len(), 10_000);
             let error = pieces.next().await.unwrap().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
@@ -242,18 +247,12 @@ mod tests {
             offset: 0,
             size: 100_000,
         };
-        let mut pieces = Pieces {
-            buffers: buffers(part),
-            file,
-            part,
-            access: Access::Cached,
-            rest: None,
-        };
+        let told = read_cached(&file, &mut [0], 0).is_ok();
+        let mut pieces = Pieces::new(file, part);
         while let Some(piece) = pieces.next().await {
             piece.unwrap();
         }
         // A file system that cannot tell has a thread, or is in memory itself.
-        let told = read_cached(&pieces.file, &mut [0], 0).is_ok();
-        assert!(pieces.rest.is_none() || !told);
+        assert!(matches!(pieces, Pieces::Here(_)) || !told);
     }
 }
