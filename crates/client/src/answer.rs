@@ -7,13 +7,13 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, LINK, LOCATION, WARNING};
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use url::Url;
 
 use crate::fault;
 use crate::origin::redacted;
 use crate::retry;
+use crate::wire::Incoming;
 use crate::{Error, ErrorKind, Session};
 
 /// The largest body of a refusal that is read, in bytes.

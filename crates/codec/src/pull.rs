@@ -1,14 +1,17 @@
 //! Streams that are read by threads which may block, and streams that are read ahead.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::poll_fn;
+use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::BoxStream;
@@ -18,15 +21,24 @@ use crate::BoxStream;
 pub struct Pull {
     stream: BoxStream<'static, io::Result<Bytes>>,
     runtime: Handle,
-    /// Gone once nobody wants the rest.
-    wanted: Option<oneshot::Receiver<Infallible>>,
+    asker: Arc<Asker>,
 }
 
 /// Says that somebody waits for what a thread makes of a stream. Once it is dropped, the thread gets an
 /// error in place of the next piece.
+///
+/// Whoever drops it may take the runtime along, and what a runtime has given panics when it is polled
+/// after that. So the stream is not being polled when this has been dropped, and never is again.
 #[derive(Debug)]
-pub struct Wanted {
-    _sender: oneshot::Sender<Infallible>,
+pub struct Wanted(Arc<Asker>);
+
+/// Whoever waits for what a thread makes.
+#[derive(Debug, Default)]
+struct Asker {
+    /// Locked while the stream is being polled.
+    is_gone: Mutex<bool>,
+    /// The thread, while it waits for a piece.
+    thread: AtomicWaker,
 }
 
 /// Returns a stream for a thread that may block.
@@ -34,13 +46,13 @@ pub struct Wanted {
 /// # Panics
 /// Outside of a runtime.
 pub fn pull(stream: BoxStream<'static, io::Result<Bytes>>) -> (Pull, Wanted) {
-    let (sender, receiver) = oneshot::channel();
+    let asker = Arc::<Asker>::default();
     let pull = Pull {
         stream,
         runtime: Handle::current(),
-        wanted: Some(receiver),
+        asker: Arc::clone(&asker),
     };
-    (pull, Wanted { _sender: sender })
+    (pull, Wanted(asker))
 }
 
 impl Pull {
@@ -49,22 +61,42 @@ impl Pull {
     /// # Errors
     /// What the stream says; `BrokenPipe` when nobody wants the rest.
     pub fn piece(&mut self) -> io::Result<Option<Bytes>> {
-        let Some(wanted) = &mut self.wanted else {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        };
-        let stream = &mut self.stream;
-        let piece = self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                _ = wanted => None,
-                piece = stream.next() => Some(piece),
-            }
-        });
-        let Some(piece) = piece else {
-            self.wanted = None;
-            return Err(io::ErrorKind::BrokenPipe.into());
-        };
-        piece.transpose()
+        let runtime = self.runtime.clone();
+        runtime.block_on(poll_fn(|cx| self.poll(cx)))
+    }
+
+    /// Returns the next piece if it is there, so that a thread can do something else meanwhile.
+    ///
+    /// # Errors
+    /// As [`Pull::piece`].
+    pub fn piece_now(&mut self) -> io::Result<Poll<Option<Bytes>>> {
+        let runtime = self.runtime.clone();
+        runtime.block_on(poll_fn(|cx| match self.poll(cx) {
+            Poll::Ready(piece) => Poll::Ready(piece.map(Poll::Ready)),
+            Poll::Pending => Poll::Ready(Ok(Poll::Pending)),
+        }))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        self.asker.thread.register(cx.waker());
+        let is_gone = self.asker.is_gone();
+        if *is_gone {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.stream.poll_next_unpin(cx).map(Option::transpose)
+    }
+}
+
+impl Asker {
+    fn is_gone(&self) -> MutexGuard<'_, bool> {
+        self.is_gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        *self.0.is_gone() = true;
+        self.0.thread.wake();
     }
 }
 
@@ -143,8 +175,10 @@ pub(crate) const DEPTH: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -195,6 +229,44 @@ mod tests {
         drop(wanted);
         let broken = io::ErrorKind::BrokenPipe;
         assert_eq!(thread.await.unwrap(), (Err(broken), Err(broken)));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_leaves_while_the_stream_is_being_polled() {
+        let has_looked = Arc::new(AtomicBool::new(false));
+        let (looks, is_looking) = oneshot::channel();
+        let (looked, mut looks) = (Arc::clone(&has_looked), Some(looks));
+        let slow = stream::poll_fn(move |_| {
+            looks.take().map(|looks| looks.send(()));
+            std::thread::sleep(Duration::from_millis(50));
+            looked.store(true, Ordering::SeqCst);
+            Poll::Pending
+        });
+        let (mut pull, wanted) = pull(slow.boxed());
+        let thread =
+            tokio::task::spawn_blocking(move || pull.piece().map_err(|error| error.kind()));
+        is_looking.await.unwrap();
+        drop(wanted);
+        assert!(has_looked.load(Ordering::SeqCst));
+        assert_eq!(thread.await.unwrap(), Err(io::ErrorKind::BrokenPipe));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thread_need_not_wait_for_a_piece() {
+        let (sender, receiver) = mpsc::channel(2);
+        let (mut pull, _wanted) = pull(received(receiver));
+        let first = pull_on_a_thread(&mut pull);
+        assert!(matches!(first, Ok(Poll::Pending)));
+        sender.try_send(Some(Ok(Bytes::from("piece")))).unwrap();
+        sender.try_send(None).unwrap();
+        let second = pull_on_a_thread(&mut pull);
+        assert!(matches!(second, Ok(Poll::Ready(Some(piece))) if piece == "piece"));
+        let end = pull_on_a_thread(&mut pull);
+        assert!(matches!(end, Ok(Poll::Ready(None))));
+    }
+
+    fn pull_on_a_thread(pull: &mut Pull) -> io::Result<Poll<Option<Bytes>>> {
+        tokio::task::block_in_place(|| pull.piece_now())
     }
 
     #[tokio::test]

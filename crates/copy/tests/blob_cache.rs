@@ -138,3 +138,26 @@ async fn many_write_at_once_and_nothing_is_lost() {
     let found = cache.locations(vec![shared], "r.test").await;
     assert_eq!(found[&shared].len(), 5);
 }
+
+#[tokio::test]
+async fn a_cache_that_many_copies_write_to_does_not_grow_without_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let repository = place("b/c");
+    let places: Vec<_> = (0..100_u8)
+        .map(|number| (Digest::sha256(&[number]), repository.clone()))
+        .collect();
+    for _ in 0..150 {
+        BlobCache::open(folder.path().to_owned())
+            .seen(places.clone())
+            .await;
+    }
+    let files = fs::read_dir(folder.path()).expect("the folder is there");
+    let size: u64 = files
+        .filter_map(|file| file.ok()?.metadata().ok())
+        .map(|file| file.len())
+        .sum();
+    assert!(size < 2 * 1024 * 1024, "{size} bytes");
+    let cache = BlobCache::open(folder.path().to_owned());
+    let digests = places.iter().map(|(digest, _)| *digest).collect();
+    assert_eq!(cache.locations(digests, "r.test").await.len(), 100);
+}

@@ -128,13 +128,13 @@ impl BlobWriter {
         Ok(self.hashed < self.written)
     }
 
-    /// Finds out that the disk is full before a long download, and keeps the file in one piece.
+    /// Finds out that the disk is full before a long download, and keeps a large file in one piece.
     /// File systems that cannot do it go on without it.
     pub(crate) fn reserve(&mut self) -> Result<(), Error> {
         if std::mem::replace(&mut self.has_space, true) {
             return Ok(());
         }
-        let Some(size) = self.expected_size.filter(|size| *size > 0) else {
+        let Some(size) = self.expected_size.filter(|size| *size >= SMALLEST_RESERVED) else {
             return Ok(());
         };
         // The length of the file stays: it tells how much has arrived.
@@ -245,6 +245,10 @@ enum Naming {
 
 /// Smaller blobs are sent again sooner than they are looked for.
 const SMALLEST_KEPT: u64 = 1024 * 1024;
+
+/// The smallest blob, in bytes, for which space is reserved. A smaller one meets a full disk soon
+/// enough, file systems keep it in one piece by themselves, and reserving costs as much as writing.
+const SMALLEST_RESERVED: u64 = 16 * 1024 * 1024;
 
 /// How many bytes are read back at once.
 const READ_BACK: usize = 256 * 1024;

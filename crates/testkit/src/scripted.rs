@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,6 +31,7 @@ const KEPT: usize = 64 * 1024;
 pub struct ScriptedServer {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -212,11 +214,13 @@ impl ScriptedServer {
             seen: seen.clone(),
             tls,
         });
+        let connections = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, shared));
+        tasks.spawn(accept(listener, shared, Arc::clone(&connections)));
         Self {
             address,
             seen,
+            connections,
             _tasks: tasks,
         }
     }
@@ -234,6 +238,11 @@ impl ScriptedServer {
             .clone()
     }
 
+    /// Returns how many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     /// Returns method, path and query of the requests so far.
     pub fn lines(&self) -> Vec<String> {
         self.seen().iter().map(Seen::line).collect()
@@ -248,9 +257,10 @@ struct Shared {
     tls: Option<TlsAcceptor>,
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, count: Arc<AtomicUsize>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
+        count.fetch_add(1, Ordering::SeqCst);
         let shared = shared.clone();
         connections.spawn(async move {
             let tls = shared.tls.clone();

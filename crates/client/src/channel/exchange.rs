@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderName, HeaderValue, Method, Response};
-use hyper::body::Incoming;
 use url::Url;
 
 use super::Channel;
@@ -13,7 +12,7 @@ use crate::fault;
 use crate::host::Scheme;
 use crate::origin::{self, redacted};
 use crate::request::{Request, Target};
-use crate::wire::WireError;
+use crate::wire::{Incoming, WireError};
 use crate::{Error, ErrorKind};
 
 /// How many redirects are followed.

@@ -1,4 +1,4 @@
-//! The body of a request.
+//! The body of a request, and that of an answer.
 
 use std::io;
 use std::pin::Pin;
@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::drive::Taken;
 use crate::feed::Part;
 
 /// What a request carries, with its length where that is known.
@@ -54,5 +55,53 @@ impl Body for Outgoing {
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Part(part) => part.size_hint(),
         }
+    }
+}
+
+/// What an answer carries. Whoever reads it moves its connection on.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    body: hyper::body::Incoming,
+    /// Until the body has ended.
+    connection: Option<Taken>,
+}
+
+impl Incoming {
+    pub(super) const fn new(body: hyper::body::Incoming, connection: Option<Taken>) -> Self {
+        Self { body, connection }
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        if let Some(connection) = &this.connection {
+            connection.poll(cx);
+        }
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        // With the last bytes, where that is known: while they are used the connection becomes free.
+        let is_over = match &polled {
+            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+            Poll::Ready(None | Some(Err(_))) => true,
+            Poll::Pending => false,
+        };
+        if is_over {
+            this.connection = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

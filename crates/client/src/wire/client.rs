@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use url::Url;
 
 use super::connector::Connector;
+use super::drive::{Drivers, Wheel};
 use super::hop::Hop;
-use super::{BoxError, Outgoing, WireError};
+use super::{BoxError, Incoming, Outgoing, WireError};
 use crate::guard::Resolver;
 use crate::proxy::ProxyRules;
 
@@ -58,7 +58,7 @@ impl Wire {
     pub(crate) fn new(options: WireOptions) -> Self {
         let proxies = Arc::clone(&options.proxies);
         let user_agent = options.user_agent.clone();
-        let client = Client::builder(TokioExecutor::new())
+        let client = Client::builder(Drivers)
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
@@ -96,7 +96,11 @@ impl Wire {
             let again = body.again();
             let request = Request::from_parts(head.clone(), body);
             let error = match self.0.client.request(request).await {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    let wheel = response.extensions_mut().remove::<Wheel>();
+                    let connection = wheel.and_then(|wheel| wheel.take());
+                    return Ok(response.map(|body| Incoming::new(body, connection)));
+                }
                 Err(error) => WireError::NoAnswer(error),
             };
             match again.filter(|_| left > 0 && error.is_unprocessed()) {

@@ -9,6 +9,8 @@ use hyper_util::client::legacy::connect::{self, Connected};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::drive::Wheel;
+
 /// Bytes in both directions: TCP, TLS, or TLS in the TLS of a proxy.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -18,6 +20,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(super) struct Connection {
     stream: TokioIo<Box<dyn Stream>>,
     speaks: Speaks,
+    wheel: Wheel,
 }
 
 /// How requests are written.
@@ -36,6 +39,7 @@ impl Connection {
         Self {
             stream: TokioIo::new(stream),
             speaks,
+            wheel: Wheel::default(),
         }
     }
 }
@@ -43,8 +47,8 @@ impl Connection {
 impl connect::Connection for Connection {
     fn connected(&self) -> Connected {
         match self.speaks {
-            Speaks::Http1 => Connected::new(),
-            Speaks::Http1ToProxy => Connected::new().proxy(true),
+            Speaks::Http1 => Connected::new().extra(self.wheel.clone()),
+            Speaks::Http1ToProxy => Connected::new().proxy(true).extra(self.wheel.clone()),
             Speaks::Http2 => Connected::new().negotiated_h2(),
         }
     }
@@ -56,6 +60,7 @@ impl Read for Connection {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        self.wheel.learn();
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

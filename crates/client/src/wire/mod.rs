@@ -5,6 +5,7 @@
 //!  Connector   one connection: TCP with the guard's resolver, a proxy, TLS
 //!   Hop        the proxy on the way
 //!   Connection the bytes, and what hyper must know of them
+//!   Drive      who moves it on: the runtime, or whoever reads an answer
 //! ```
 //!
 //! Nothing here follows redirects, decompresses, keeps cookies, or tries again what a server may
@@ -15,9 +16,10 @@ mod body;
 mod client;
 mod connection;
 mod connector;
+mod drive;
 mod error;
 mod hop;
 
-pub(crate) use body::Outgoing;
+pub(crate) use body::{Incoming, Outgoing};
 pub(crate) use client::{Wire, WireOptions};
 pub(crate) use error::{BoxError, Unresolved, WireError};

@@ -1,13 +1,19 @@
 //! Blobs on their way down, with connections that break.
 
+use std::time::Duration;
+
 use dhow_client::ErrorKind;
 use dhow_testkit::scripted::{Reply, ScriptedServer, Seen};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::*;
 
 type Script = Box<dyn Fn(&Seen, usize) -> Reply + Send + Sync>;
 
 const LENGTH: usize = 300_000;
+
+/// The connection on which a plain server is offered TLS first.
+const TRIES_OF_HTTPS: usize = 1;
 
 fn start_of(seen: &Seen) -> usize {
     let range = seen.header("range");
@@ -222,4 +228,70 @@ async fn a_resumed_download_names_the_entity_it_began_with() {
         let seen = server.seen();
         assert_eq!([0, 1].map(|at| seen[at].header("if-range")), ["", named]);
     }
+}
+
+/// Starts a server with a thread and a runtime of its own, that sends one body to everybody.
+fn server_elsewhere(served: Bytes) -> (ScriptedServer, Runtime) {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let reply = move |_: &Seen, _| Reply::status(200).body(served.clone());
+    let server = runtime.block_on(ScriptedServer::start(reply));
+    (server, runtime)
+}
+
+#[test]
+fn who_reads_a_blob_takes_it_from_the_connection_without_the_runtimes_help() {
+    let data = pattern(1024 * 1024);
+    let (server, _elsewhere) = server_elsewhere(data.clone());
+    let here = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut stream = here
+        .block_on(anonymous(&server).blob(&blob(&data), 0))
+        .unwrap();
+    // The runtime stands still from here on, so that none of its tasks can bring a byte.
+    std::thread::sleep(Duration::from_millis(200));
+    let _context = here.enter();
+    let mut got = 0;
+    while let Some(Some(Ok(piece))) = stream.bytes.next().now_or_never() {
+        got += piece.len();
+    }
+    // What the kernel had of it; a task of the runtime would have left one piece of 64 KiB.
+    assert!(got > 96 * 1024, "{got} bytes");
+    let rest = here.block_on(read(stream)).unwrap();
+    assert_eq!(rest, data[got..]);
+}
+
+#[tokio::test]
+async fn a_blob_can_be_read_on_any_thread_and_leaves_its_connection_for_others() {
+    let data = pattern(LENGTH);
+    let served = data.clone();
+    let server = ScriptedServer::start(move |_, _| Reply::status(200).body(served.clone())).await;
+    let client = anonymous(&server);
+    let runtime = tokio::runtime::Handle::current();
+    for _ in 0..3 {
+        let stream = client.blob(&blob(&data), 0).await.unwrap();
+        let runtime = runtime.clone();
+        let reading = tokio::task::spawn_blocking(move || runtime.block_on(read(stream)));
+        assert_eq!(reading.await.unwrap().unwrap(), data);
+        // It becomes free a moment after its last byte.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.connections(), 1 + TRIES_OF_HTTPS);
+}
+
+#[tokio::test]
+async fn a_blob_that_is_not_read_to_its_end_is_closed() {
+    let data = pattern(8 * 1024 * 1024);
+    let served = data.clone();
+    let server = ScriptedServer::start(move |_, _| Reply::status(200).body(served.clone())).await;
+    let client = anonymous(&server);
+    let mut stream = client.blob(&blob(&data), 0).await.unwrap();
+    let first = stream.bytes.next().await.unwrap().unwrap();
+    assert!(first.len() < data.len());
+    drop(stream);
+    let whole = client.blob(&blob(&data), 0).await.unwrap();
+    assert_eq!(read(whole).await.unwrap(), data);
+    assert_eq!(server.connections(), 2 + TRIES_OF_HTTPS);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dhow_model::{Annotations, Digest, Repository};
 use rusqlite::config::DbConfig;
@@ -17,12 +17,12 @@ use super::Known;
 pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
     std::fs::create_dir_all(folder).map_err(|error| unusable(&error.to_string()))?;
     let path = folder.join(FILE);
-    match prepared(&path) {
+    match prepared_in_turn(&path) {
         Err(error) if is_broken(&error) => {
             // Whoever has it open goes on with the old file; nothing in it is needed.
             std::fs::rename(&path, folder.join(format!("{FILE}.broken")))
                 .map_err(|error| unusable(&error.to_string()))?;
-            prepared(&path)
+            prepared_in_turn(&path)
         }
         outcome => outcome,
     }
@@ -31,6 +31,20 @@ pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
 /// Returns whether there is a file.
 pub(super) fn exists(folder: &Path) -> bool {
     folder.join(FILE).exists()
+}
+
+/// Tries again while others make the file: where two switch to the log at once, SQLite gives one of
+/// them up without waiting.
+fn prepared_in_turn(path: &Path) -> rusqlite::Result<Connection> {
+    let start = Instant::now();
+    loop {
+        match prepared(path) {
+            Err(error) if is_busy(&error) && start.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn prepared(path: &Path) -> rusqlite::Result<Connection> {
@@ -52,10 +66,29 @@ fn prepared(path: &Path) -> rusqlite::Result<Connection> {
     // A fact that is lost with the power is found out again.
     connection.pragma_update(None, "synchronous", "normal")?;
     // What is written goes on where the last process stopped: moving it into the file each time would
-    // wait for the disk at the end of every copy.
+    // wait for the disk at the end of every copy. See `shorten`.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     prune(&connection)?;
     Ok(connection)
+}
+
+/// Moves the log into the file once it is long: whoever opens the cache reads all of it. SQLite by
+/// itself never begins it anew where each process ends before the next one writes.
+fn shorten(connection: &Connection) -> rusqlite::Result<()> {
+    let log = connection.path().map(|path| format!("{path}-wal"));
+    let length = log.and_then(|path| std::fs::metadata(path).ok());
+    if length.is_none_or(|log| log.len() <= LONGEST_LOG) {
+        return Ok(());
+    }
+    // Whoever uses it now is not waited for; the next one moves it.
+    connection.busy_timeout(Duration::ZERO)?;
+    let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    connection.busy_timeout(PATIENCE)?;
+    match moved {
+        Err(error) if is_busy(&error) => Ok(()),
+        moved => moved,
+    }
 }
 
 /// Drops the oldest facts when there are too many.
@@ -144,7 +177,8 @@ pub(super) fn learn(connection: &Connection, fact: &Known, seen: i64) -> rusqlit
             annotations,
             seen,
         ])
-        .map(drop)
+        .map(drop)?;
+    shorten(connection)
 }
 
 pub(super) fn seen(
@@ -163,7 +197,8 @@ pub(super) fn seen(
         statement.execute(params![digest, place.registry(), place.path(), seen])?;
     }
     drop(statement);
-    all.commit()
+    all.commit()?;
+    shorten(connection)
 }
 
 pub(super) fn gone(
@@ -231,6 +266,12 @@ const VERSION: i64 = 1;
 
 /// How long another process is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the next try to open it is put off.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long the log may be that is read whenever the cache is opened, in bytes.
+const LONGEST_LOG: u64 = 1024 * 1024;
 
 /// How much of the file is held in memory, in KiB.
 const CACHE_KIB: i64 = 256;

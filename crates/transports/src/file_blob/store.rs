@@ -1,25 +1,24 @@
 //! Writing a blob into a file.
 //!
 //! ```text
-//! stream ─▶ 2 pieces at most ─▶ blocking thread: write, hash ─▶ finish
-//! file ──────────────────────▶ blocking thread: copy, read back, hash ─▶ finish
+//! stream ─▶ blocking thread: read, write, hash ─▶ finish
+//! file ───▶ blocking thread: copy, read back, hash ─▶ finish
 //! ```
 //!
-//! What an earlier process left of the blob is hashed while no piece waits, so that it keeps no
-//! connection waiting. A future that is dropped ends the thread after its present piece.
+//! The thread takes the pieces out of the stream by itself: a piece that is handed over to it costs
+//! as much as writing it. What an earlier process left of the blob is hashed while no piece waits, so
+//! that it keeps no connection waiting. A future that is dropped ends the thread after its present
+//! piece.
 
-use std::io;
+use std::task::Poll;
 
-use bytes::Bytes;
+use dhow_codec::{Pull, pull};
 use dhow_layout::{BlobWriter, FileCopy};
 use dhow_model::Digest;
-use dhow_transport::{Blob, Body, Error, How, Kind, Placed};
-use futures_core::stream::BoxStream;
-use futures_util::StreamExt as _;
-use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
+use dhow_transport::{Blob, Body, Error, FilePart, How, Kind, Placed};
+use tokio::sync::oneshot;
 
-use super::{DEPTH, layout_error};
+use super::layout_error;
 
 /// Stores `blob` through `writer`, under `expected` or under the digest it turns out to have.
 ///
@@ -38,94 +37,73 @@ pub(crate) async fn store(
         Some(digest) => writer.hashed_with(digest.algorithm()),
         None => writer,
     };
-    match blob.body {
+    let placed = match blob.body {
         Body::Bytes(bytes) => {
             let work = move |wanted: &dyn Fn() -> bool| {
                 writer.write(&bytes)?;
                 finish(writer, expected, How::Sent, wanted)
             };
-            watched(work).await?.map_err(layout_error)?.ok_or_else(gone)
+            watched(work).await?.map_err(layout_error)?
         }
         Body::File(part) => {
-            let work = move |wanted: &dyn Fn() -> bool| {
-                let mut copy = FileCopy::new(&part.file, part.offset, part.length);
-                while copy.step(&mut writer)? {
-                    if !wanted() {
-                        return Ok(None);
-                    }
-                }
-                let how = if copy.was_cloned() {
-                    How::Linked
-                } else {
-                    How::Sent
-                };
-                finish(writer, expected, how, wanted)
-            };
-            watched(work).await?.map_err(layout_error)?.ok_or_else(gone)
+            let work = move |wanted: &dyn Fn() -> bool| write_file(writer, expected, &part, wanted);
+            watched(work).await?.map_err(layout_error)?
         }
-        Body::Stream(stream) => write_stream(writer, expected, stream).await,
-    }
+        Body::Stream(stream) => {
+            let (pull, _wanted) = pull(stream);
+            let work =
+                move |wanted: &dyn Fn() -> bool| write_stream(writer, expected, pull, wanted);
+            watched(work).await??
+        }
+    };
+    placed.ok_or_else(gone)
 }
 
-/// Writes what comes piece by piece.
-async fn write_stream(
+/// Writes a part of a file, as the file systems can. `None` when nobody waits for it any more.
+fn write_file(
     mut writer: BlobWriter,
     expected: Option<Digest>,
-    mut body: BoxStream<'static, io::Result<Bytes>>,
-) -> Result<Placed, Error> {
-    let (sender, mut receiver) = mpsc::channel::<Bytes>(DEPTH);
-    let (complete, is_complete) = oneshot::channel::<()>();
-    let thread = watched(move |wanted| {
-        write_pieces(&mut writer, &mut receiver)?;
-        // A channel that was closed because the transfer broke or was dropped is no end.
-        match is_complete.blocking_recv() {
-            Ok(()) => finish(writer, expected, How::Sent, wanted),
-            Err(_) => Ok(None),
-        }
-    });
-    let mut broken = None;
-    while let Some(piece) = body.next().await {
-        match piece {
-            Ok(piece) => {
-                // The thread is gone when it could not write: its result says why.
-                if sender.send(piece).await.is_err() {
-                    break;
-                }
-            }
-            Err(error) => {
-                broken = Some(error);
-                break;
-            }
+    part: &FilePart,
+    wanted: &dyn Fn() -> bool,
+) -> Result<Option<Placed>, dhow_layout::Error> {
+    let mut copy = FileCopy::new(&part.file, part.offset, part.length);
+    while copy.step(&mut writer)? {
+        if !wanted() {
+            return Ok(None);
         }
     }
-    match broken {
-        None => drop(complete.send(())),
-        Some(_) => drop(complete),
-    }
-    drop(sender);
-    match (thread.await?.map_err(layout_error)?, broken) {
-        (_, Some(error)) => Err(Error::from_stream(error)),
-        (Some(placed), None) => Ok(placed),
-        (None, None) => Err(gone()),
-    }
+    let how = if copy.was_cloned() {
+        How::Linked
+    } else {
+        How::Sent
+    };
+    finish(writer, expected, how, wanted)
 }
 
-/// Writes pieces as long as some come, and uses the time in which none come.
-fn write_pieces(
-    writer: &mut BlobWriter,
-    receiver: &mut mpsc::Receiver<Bytes>,
-) -> Result<(), dhow_layout::Error> {
+/// Writes what comes piece by piece, and uses the time in which none comes.
+fn write_stream(
+    mut writer: BlobWriter,
+    expected: Option<Digest>,
+    mut pull: Pull,
+    wanted: &dyn Fn() -> bool,
+) -> Result<Option<Placed>, Error> {
+    let mut is_behind = true;
     loop {
-        let piece = match receiver.try_recv() {
-            Ok(piece) => Some(piece),
-            Err(TryRecvError::Disconnected) => None,
-            Err(TryRecvError::Empty) if writer.catch_up()? => continue,
-            Err(TryRecvError::Empty) => receiver.blocking_recv(),
+        let piece = if is_behind {
+            match pull.piece_now().map_err(Error::from_stream)? {
+                Poll::Ready(piece) => piece,
+                Poll::Pending => {
+                    is_behind = writer.catch_up().map_err(layout_error)?;
+                    continue;
+                }
+            }
+        } else {
+            pull.piece().map_err(Error::from_stream)?
         };
-        match piece {
-            Some(piece) => writer.write(&piece)?,
-            None => return Ok(()),
-        }
+        let Some(piece) = piece else {
+            return finish(writer, expected, How::Sent, wanted).map_err(layout_error);
+        };
+        writer.write(&piece).map_err(layout_error)?;
     }
 }
 

@@ -10,6 +10,7 @@ use dhow_transport::{
     Blob, BlobWant, Error, How, Kind, LayerForm, Location, Placed, Result, ReuseScope, Sink,
     SinkCaps,
 };
+use tokio::sync::Semaphore;
 
 use super::{CONCURRENCY, OciLocation};
 use crate::file_blob::{self, blocking, layout_error};
@@ -21,6 +22,9 @@ pub(super) struct OciSink {
     caps: SinkCaps,
     /// Held from the first blob on, so that garbage collection leaves alone what is not listed yet.
     lock: Arc<Mutex<Option<Lock>>>,
+    /// All blobs are asked for at once, and a thread that is started for one question costs more
+    /// than the answer.
+    questions: Semaphore,
 }
 
 impl OciSink {
@@ -29,6 +33,7 @@ impl OciSink {
             caps: caps(&location.layout),
             location,
             lock: Arc::default(),
+            questions: Semaphore::new(QUESTIONS),
         }
     }
 
@@ -89,6 +94,7 @@ impl Sink for OciSink {
             return Ok(false);
         };
         let (layout, size) = (self.location.layout.clone(), want.size);
+        let _turn = self.questions.acquire().await;
         blocking(move || layout.blob_size(&digest, size).is_some()).await
     }
 
@@ -146,6 +152,9 @@ impl Sink for OciSink {
         Ok(())
     }
 }
+
+/// How many blobs are looked for at the same time.
+const QUESTIONS: usize = 4;
 
 fn held(lock: &Mutex<Option<Lock>>) -> Result<MutexGuard<'_, Option<Lock>>> {
     lock.lock()
