@@ -5,27 +5,21 @@
     reason = "this program talks to developers"
 )]
 
-mod bench;
-mod demo;
-mod link_order;
 mod packages;
-mod shell;
-mod simulate;
 mod test;
 mod tidy;
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+
+use xtask::shell;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
-        Some("demo") => demo::run(),
         Some("test") => test::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
-        Some("bench") => bench::run(&arguments[1..]),
-        Some("link-order") => link_order::run(&arguments[1..]),
-        Some("simulate") => simulate::run(&arguments[1..]),
-        Some(bench::MEASURE) => bench::measure(&arguments[1..]),
+        Some("demo" | "bench" | "link-order" | "simulate") => Err(become_workbench(&arguments)),
         _ => Err(USAGE.to_owned()),
     };
     match result {
@@ -35,6 +29,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Builds the workbench and becomes it. Returns what went wrong.
+fn become_workbench(arguments: &[String]) -> String {
+    let package = ["run", "--quiet", "--package", "dhow-workbench", "--"];
+    let mut cargo = Command::new(shell::cargo());
+    let error = cargo.args(package).args(arguments).exec();
+    format!("cannot run cargo: {error}")
 }
 
 const USAGE: &str = "usage: cargo xtask COMMAND

@@ -1,6 +1,6 @@
 //! The Debian packages that the end-to-end tests use.
 
-use crate::shell::{has, run};
+use xtask::shell::{has, run};
 
 /// A package, and the program of it that shows that it is there.
 const PACKAGES: [(&str, &str); 16] = [

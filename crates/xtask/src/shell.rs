@@ -5,13 +5,13 @@ use std::process::Command;
 use std::time::Instant;
 
 /// Returns the root of the workspace.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
 /// Runs a program in the root of the workspace, says how long that took, and fails when it does.
-pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+pub fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     println!("+ {program} {}", arguments.join(" "));
     let started = Instant::now();
     let mut command = Command::new(program);
@@ -33,18 +33,18 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
 
 /// Returns whether this is a machine of CI.
 #[expect(clippy::disallowed_methods, reason = "CI says so in the environment")]
-pub(crate) fn in_ci() -> bool {
+pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some()
 }
 
 /// Returns whether a program can be found.
-pub(crate) fn has(program: &str) -> bool {
+pub fn has(program: &str) -> bool {
     find(program).is_some()
 }
 
 /// Returns where a program is on the search path.
 #[expect(clippy::disallowed_methods, reason = "this is no library")]
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
     places.find(|place| place.is_file())
@@ -55,7 +55,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     clippy::disallowed_methods,
     reason = "cargo says so in the environment"
 )]
-pub(crate) fn cargo() -> String {
+pub fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
@@ -69,7 +69,7 @@ fn target_directory() -> PathBuf {
 }
 
 /// Builds dhow as it is released and returns where it is.
-pub(crate) fn build_dhow() -> Result<PathBuf, String> {
+pub fn build_dhow() -> Result<PathBuf, String> {
     run(
         &cargo(),
         &["build", "--release", "--locked", "--package", "dhow-cli"],
@@ -78,6 +78,6 @@ pub(crate) fn build_dhow() -> Result<PathBuf, String> {
 }
 
 /// Returns where a dhow is that was built as it is released.
-pub(crate) fn released_dhow() -> PathBuf {
+pub fn released_dhow() -> PathBuf {
     target_directory().join("release/dhow")
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check there is, in the order in which they fail fastest.
 
-use crate::shell::{self, cargo, has};
+use xtask::shell::{self, cargo, has};
+
 use crate::{packages, tidy};
 
 /// Runs the checks.

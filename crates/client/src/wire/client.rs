@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http_body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioTimer;
 use url::Url;
@@ -98,6 +99,8 @@ impl Wire {
             let error = match self.0.client.request(request).await {
                 Ok(mut response) => {
                     let wheel = response.extensions_mut().remove::<Wheel>();
+                    // What has no body needs nobody to read it.
+                    let wheel = wheel.filter(|_| !response.body().is_end_stream());
                     let connection = wheel.and_then(|wheel| wheel.take());
                     return Ok(response.map(|body| Incoming::new(body, connection)));
                 }

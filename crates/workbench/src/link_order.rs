@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::demo::{self, Expect, Stage};
-use crate::shell;
+use xtask::shell;
 
 /// Writes the list, or says how much of the present one a build has.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {

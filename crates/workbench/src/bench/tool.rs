@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::arguments::Arguments;
 use super::machine;
-use crate::shell;
+use xtask::shell;
 
 pub(super) use command::{REPOSITORY_FOR_MOUNTS, Task};
 

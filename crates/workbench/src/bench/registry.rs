@@ -11,7 +11,7 @@ use super::access_log::AccessLog;
 use super::certificates::Certificates;
 use super::network::Network;
 use super::stop::Stop;
-use crate::shell;
+use xtask::shell;
 
 /// A registry that runs. Dropping it ends it.
 #[derive(Debug)]

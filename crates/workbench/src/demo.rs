@@ -6,9 +6,9 @@ mod stage;
 use std::fs;
 use std::path::Path;
 
-use crate::shell::build_dhow;
 use stage::say;
 pub(crate) use stage::{Expect, Stage};
+use xtask::shell::build_dhow;
 
 /// Plays the walkthrough.
 pub(crate) fn run() -> Result<(), String> {

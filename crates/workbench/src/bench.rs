@@ -31,7 +31,6 @@ mod tool;
 use std::fs;
 use std::path::Path;
 
-use crate::shell;
 use arguments::{Arguments, USAGE};
 use bed::Bed;
 use machine::Machine;
@@ -39,6 +38,7 @@ pub(crate) use measure::{MEASURE, measure};
 use report::{Circumstances, Measured};
 use stop::Stop;
 use tool::{Dialect, Tool};
+use xtask::shell;
 
 /// Measures what the arguments ask for.
 pub(crate) fn run(words: &[String]) -> Result<(), String> {

@@ -70,7 +70,7 @@ impl Network {
     pub(super) fn command(&self, program: &Path) -> Command {
         // The registries must not outlive us, even when we are killed.
         let mut words = Vec::new();
-        if cfg!(target_os = "linux") && crate::shell::has("setpriv") {
+        if cfg!(target_os = "linux") && xtask::shell::has("setpriv") {
             words.extend(["setpriv", "--pdeathsig", "KILL", "--"]);
         }
         if let Some(namespace) = &self.namespace {
