@@ -98,10 +98,8 @@ impl BlobWriter {
     /// Adds the next bytes.
     pub fn write(&mut self, data: &[u8]) -> Result<(), Error> {
         self.reserve()?;
-        self.file
-            .file()
-            .write_all_at(data, self.written)
-            .map_err(|error| self.unwritten(error))?;
+        let written = self.file.file().write_all_at(data, self.written);
+        written.map_err(|error| self.unwritten(error))?;
         if self.hashed == self.written {
             self.hasher.update(data);
             self.hashed += data.len() as u64;
@@ -163,7 +161,11 @@ impl BlobWriter {
         }
     }
 
-    fn unwritten(&self, error: io::Error) -> Error {
+    /// Nobody goes on with a blob for which there was no space: it would keep the disk full.
+    fn unwritten(&mut self, error: io::Error) -> Error {
+        if let io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded = error.kind() {
+            self.file.discard();
+        }
         Error::io("write a file in", self.file.directory(), error)
     }
 

@@ -138,13 +138,6 @@ impl Error {
         self
     }
 
-    /// Says that it is of another kind, where more is known than who made it knew.
-    #[must_use]
-    pub fn of_kind(mut self, kind: Kind) -> Self {
-        self.0.kind = kind;
-        self
-    }
-
     /// Adds what the user can do about it: an action, lower case.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

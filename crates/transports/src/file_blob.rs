@@ -130,8 +130,13 @@ pub(crate) fn place_is_absent(error: Error, what: &str) -> Error {
     if error.kind() != Kind::NotFound {
         return error;
     }
-    let hint = format!("check the path: it should be {what}");
-    error.of_kind(Kind::Io).hint(hint)
+    // Its causes as words: they still say that something is not there, and so would the whole.
+    let absent = Error::new(Kind::Io, error.to_string());
+    let absent = absent.hint(format!("check the path: it should be {what}"));
+    match std::error::Error::source(&error) {
+        Some(source) => absent.caused_by(source.to_string()),
+        None => absent,
+    }
 }
 
 /// How many pieces wait between a file and the network.
