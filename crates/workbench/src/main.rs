@@ -12,6 +12,8 @@ mod simulate;
 
 use std::process::ExitCode;
 
+use xtask::shell;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
@@ -22,11 +24,5 @@ fn main() -> ExitCode {
         Some(bench::MEASURE) => bench::measure(&arguments[1..]),
         _ => Err("usage: cargo xtask demo|bench|link-order|simulate".to_owned()),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+    shell::report(result)
 }

@@ -1,9 +1,5 @@
 //! Project automation: `cargo xtask demo`, `test`, `tidy`, `bench`, `link-order` and `simulate`.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this program talks to developers"
-)]
+#![expect(clippy::print_stdout, reason = "this program talks to developers")]
 
 mod packages;
 mod test;
@@ -22,13 +18,7 @@ fn main() -> ExitCode {
         Some("demo" | "bench" | "link-order" | "simulate") => Err(become_workbench(&arguments)),
         _ => Err(USAGE.to_owned()),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+    shell::report(result)
 }
 
 /// Builds the workbench and becomes it. Returns what went wrong.

@@ -1,7 +1,7 @@
 //! Running other programs.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 /// Returns the root of the workspace.
@@ -28,6 +28,17 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("{program} {}: {status}", arguments.join(" ")))
+    }
+}
+
+/// Says what went wrong, and returns how the program ends.
+pub fn report(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
     }
 }
 

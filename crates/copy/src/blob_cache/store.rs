@@ -68,13 +68,13 @@ fn prepared(path: &Path) -> rusqlite::Result<Connection> {
     // What is written goes on where the last process stopped: moving it into the file each time would
     // wait for the disk at the end of every copy. See `shorten`.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    shorten(&connection)?;
     prune(&connection)?;
     Ok(connection)
 }
 
-/// Moves the log into the file once it is long: whoever opens the cache reads all of it. SQLite by
-/// itself never begins it anew where each process ends before the next one writes.
+/// Moves the log into the file when the processes before have made it long: whoever opens the cache
+/// reads all of it. SQLite by itself begins it anew only within a process that goes on writing.
 fn shorten(connection: &Connection) -> rusqlite::Result<()> {
     let log = connection.path().map(|path| format!("{path}-wal"));
     let length = log.and_then(|path| std::fs::metadata(path).ok());
@@ -177,8 +177,7 @@ pub(super) fn learn(connection: &Connection, fact: &Known, seen: i64) -> rusqlit
             annotations,
             seen,
         ])
-        .map(drop)?;
-    shorten(connection)
+        .map(drop)
 }
 
 pub(super) fn seen(
@@ -197,8 +196,7 @@ pub(super) fn seen(
         statement.execute(params![digest, place.registry(), place.path(), seen])?;
     }
     drop(statement);
-    all.commit()?;
-    shorten(connection)
+    all.commit()
 }
 
 pub(super) fn gone(
