@@ -1,6 +1,7 @@
 //! Compression on the way.
 
 mod gzip;
+mod noise;
 mod queue;
 mod zstd;
 

@@ -20,6 +20,18 @@ fn text(length: usize) -> Vec<u8> {
     numbers.take(length).collect()
 }
 
+/// Text, and a file between that is compressed already.
+async fn mixed() -> Vec<u8> {
+    let digests = (0..6_000_u32).map(|n| Digest::sha256(&n.to_le_bytes()).to_string());
+    let dense = packed(
+        &digests.collect::<String>().into_bytes(),
+        PackFormat::Zstd,
+        None,
+    )
+    .await;
+    [&text(300_001), dense.as_slice(), &text(300_001)].concat()
+}
+
 /// The bytes in pieces of uneven length.
 fn pieces(bytes: &[u8]) -> Stream {
     let (mut rest, mut length) = (Bytes::copy_from_slice(bytes), 1);
@@ -97,6 +109,25 @@ async fn every_level_is_taken_and_the_result_is_always_the_same() {
         packed(&content, PackFormat::Gzip, Some(9)).await,
     );
     assert!(stored.len() > content.len() && small.len() < content.len() / 2);
+}
+
+#[tokio::test]
+async fn gzip_keeps_what_cannot_become_smaller_as_a_member_of_its_own() {
+    let content = mixed().await;
+    let length = content.len() - 2 * 300_001;
+    assert!(length > 200_000, "{length}");
+    let dense = &content[300_001..][..length];
+    let all = packed(&content, PackFormat::Gzip, None).await;
+    let inside = &dense[length / 2..][..1_000];
+    assert!(all.windows(1_000).any(|window| window == inside));
+    let alone = packed(dense, PackFormat::Gzip, None).await;
+    assert!(alone.len() < length + length / 500, "{}", alone.len());
+    let (stream, _) = unpack(pieces(&all));
+    assert_eq!(whole(stream).await.unwrap(), content);
+    // Before it and behind it there is a member more than there are blocks.
+    let member = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
+    let members = all.windows(8).filter(|window| *window == member).count();
+    assert_eq!(members, content.len().div_ceil(128 * 1024) + 2);
 }
 
 #[tokio::test]
@@ -320,7 +351,7 @@ fn zeros_behind_a_gzip_file_are_padding_and_skippable_frames_are_skipped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_programs_read_what_is_packed_here() {
-    let content = text(1_000_000);
+    let content = mixed().await;
     let gzip = packed(&content, PackFormat::Gzip, None).await;
     let python =
         "import sys,gzip;sys.stdout.buffer.write(gzip.decompress(sys.stdin.buffer.read()))";

@@ -140,6 +140,30 @@ impl Counts {
         let active = self.active.values().map(Active::moved);
         self.done_bytes + active.sum::<u64>()
     }
+
+    /// Says how far the copy is, and once bytes move, how fast, and how much longer it takes.
+    fn line(&self, elapsed: Duration) -> String {
+        let bytes = self.bytes();
+        let far = format!(
+            "copying: {} of {}",
+            size::bytes(bytes),
+            size::bytes(self.total_bytes)
+        );
+        let blobs = format!("{} of {} blobs", self.done_blobs, self.total_blobs);
+        if bytes == 0 {
+            return format!("{far}, {blobs}");
+        }
+        let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
+        let left = self.total_bytes.saturating_sub(bytes) as f64 / rate;
+        let left = size::time(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is positive and far from the limit"
+        )]
+        let rate = size::bytes(rate as u64);
+        format!("{far}, {rate}/s, {blobs}, about {left} left")
+    }
 }
 
 impl State {
@@ -172,7 +196,9 @@ impl State {
                     sum.set_position(counts.bytes());
                 }
             }
-            Mode::Plain => self.say_where_we_are(&counts),
+            Mode::Plain => {
+                streams::eprint(&format!("{}\n", counts.line(self.start.elapsed())));
+            }
             Mode::Json => streams::eprint(&format!(
                 "{}\n",
                 json!({
@@ -185,28 +211,6 @@ impl State {
                 })
             )),
         }
-    }
-
-    fn say_where_we_are(&self, counts: &Counts) {
-        let bytes = counts.bytes();
-        let seconds = self.start.elapsed().as_secs_f64().max(0.001);
-        let rate = bytes as f64 / seconds;
-        let left = counts.total_bytes.saturating_sub(bytes) as f64 / rate.max(1.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rate is positive and far from the limit"
-        )]
-        let rate = rate as u64;
-        let left = size::time(Duration::try_from_secs_f64(left).unwrap_or_default());
-        streams::eprint(&format!(
-            "copying: {} of {}, {}/s, {} of {} blobs, about {left} left\n",
-            size::bytes(bytes),
-            size::bytes(counts.total_bytes),
-            size::bytes(rate),
-            counts.done_blobs,
-            counts.total_blobs,
-        ));
     }
 
     fn line(&self, text: &str) {
@@ -316,3 +320,33 @@ impl Progress for State {
 
 /// More bars than this do not fit a small terminal.
 const MOST_BARS: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_it_takes_is_told_once_bytes_move() {
+        let mut counts = Counts {
+            total_bytes: 60 << 20,
+            total_blobs: 9,
+            ..Counts::default()
+        };
+        let elapsed = Duration::from_secs(10);
+        assert_eq!(
+            counts.line(elapsed),
+            "copying: 0 B of 60.0 MiB, 0 of 9 blobs"
+        );
+        counts.done_bytes = 20 << 20;
+        counts.done_blobs = 3;
+        assert_eq!(
+            counts.line(elapsed),
+            "copying: 20.0 MiB of 60.0 MiB, 2.0 MiB/s, 3 of 9 blobs, about 20.0 s left"
+        );
+        counts.done_bytes = 1;
+        assert_eq!(
+            counts.line(elapsed),
+            "copying: 1 B of 60.0 MiB, 0 B/s, 3 of 9 blobs, about 174762 h 39 min left"
+        );
+    }
+}

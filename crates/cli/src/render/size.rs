@@ -22,8 +22,10 @@ pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs();
     if seconds < 60 {
         format!("{:.1} s", time.as_secs_f64())
-    } else {
+    } else if seconds < 3600 {
         format!("{} min {} s", seconds / 60, seconds % 60)
+    } else {
+        format!("{} h {} min", seconds / 3600, seconds / 60 % 60)
     }
 }
 
@@ -40,6 +42,18 @@ mod tests {
             (5 << 30, "5.0 GiB"),
         ] {
             assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn times_are_given_in_the_units_that_fit() {
+        for (millis, text) in [
+            (0, "0.0 s"),
+            (59_900, "59.9 s"),
+            (61_000, "1 min 1 s"),
+            (7_260_000, "2 h 1 min"),
+        ] {
+            assert_eq!(time(Duration::from_millis(millis)), text);
         }
     }
 }
