@@ -6,6 +6,7 @@ mod commands;
 mod failure;
 mod namespace;
 mod options;
+mod power;
 mod render;
 mod usage;
 

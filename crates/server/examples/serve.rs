@@ -10,7 +10,7 @@ use dhow_server::{AuthConfig, Config, Htpasswd, Server, StoreConfig, TlsConfig};
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter("info")
+        .with_max_level(tracing::Level::INFO)
         .init();
     let mut words = std::env::args().skip(1);
     let listen: SocketAddr = words.next().unwrap_or_default().parse()?;

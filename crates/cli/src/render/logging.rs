@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::compat;
@@ -22,30 +23,19 @@ pub(crate) fn start(global: &GlobalOptions, voice: Voice, start: Instant) {
         (false, true) => LevelFilter::ERROR,
         (false, false) => LevelFilter::WARN,
     };
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(LevelFilter::OFF.into())
-        .parse_lossy(DHOW_CRATES.map(|name| format!("{name}={level}")).join(","));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .event_format(Lines { voice, start })
-        .finish();
+        .event_format(Lines { voice, start });
+    let subscriber = tracing_subscriber::registry().with(lines).with(ours(level));
     // Only a second call could find one set, and there is none.
     drop(tracing::subscriber::set_global_default(subscriber));
 }
 
-/// Other crates log what may hold secrets, such as headers.
-const DHOW_CRATES: [&str; 9] = [
-    "dhow",
-    "dhow_client",
-    "dhow_config",
-    "dhow_copy",
-    "dhow_layout",
-    "dhow_ops",
-    "dhow_server",
-    "dhow_transports",
-    "dhow_trust",
-];
+/// Returns what lets the lines of dhow's crates pass: other crates log what may hold secrets, such as
+/// headers.
+fn ours(level: LevelFilter) -> Targets {
+    Targets::new().with_target("dhow", level)
+}
 
 /// `debug: message name=value` in dhow's voice, logrus' lines in skopeo's.
 struct Lines {
@@ -112,5 +102,25 @@ impl Visit for Parts {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.take(field, format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_crate_of_dhow_is_heard_and_no_other() {
+        let filter = ours(LevelFilter::WARN);
+        for (target, level, passes) in [
+            ("dhow", Level::WARN, true),
+            ("dhow::commands::copy", Level::ERROR, true),
+            ("dhow_storage::delete", Level::WARN, true),
+            ("dhow_client", Level::DEBUG, false),
+            ("hyper", Level::ERROR, false),
+            ("rustls::client", Level::ERROR, false),
+        ] {
+            assert_eq!(filter.would_enable(target, &level), passes, "{target}");
+        }
     }
 }

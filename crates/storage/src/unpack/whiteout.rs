@@ -99,7 +99,7 @@ fn apply(root: &mut Root, path: &Path, name: &[u8], seen: &Seen) -> Result<()> {
         return Err(Error::entry(name, "it would remove the folder it is in"));
     }
     root.forget();
-    tracing::trace!(name = %join(&path.parent, &place.base).escape_ascii(), "whiteout");
+    tracing::debug!(name = %join(&path.parent, &place.base).escape_ascii(), "whiteout");
     place.remove().map_err(wrong)
 }
 
