@@ -135,7 +135,7 @@ pub fn ahead(
 pub(crate) fn received(
     receiver: mpsc::Receiver<Option<io::Result<Bytes>>>,
 ) -> BoxStream<'static, io::Result<Bytes>> {
-    stream::unfold(Some(Batches::new(receiver)), |pieces| async move {
+    stream::unfold(Some(Batches::new(receiver, DEPTH)), |pieces| async move {
         let mut pieces = pieces?;
         match pieces.next().await {
             Some(piece) => piece.map(|piece| (piece, Some(pieces))),
@@ -150,20 +150,23 @@ pub(crate) fn received(
 pub(crate) struct Batches<T> {
     receiver: mpsc::Receiver<T>,
     taken: VecDeque<T>,
+    /// How many pieces are taken at once.
+    most: usize,
 }
 
 impl<T> Batches<T> {
-    pub(crate) const fn new(receiver: mpsc::Receiver<T>) -> Self {
+    pub(crate) const fn new(receiver: mpsc::Receiver<T>, most: usize) -> Self {
         Self {
             receiver,
             taken: VecDeque::new(),
+            most,
         }
     }
 
     pub(crate) async fn next(&mut self) -> Option<T> {
         if self.taken.is_empty() {
             let mut taken = Vec::from(std::mem::take(&mut self.taken));
-            self.receiver.recv_many(&mut taken, DEPTH).await;
+            self.receiver.recv_many(&mut taken, self.most).await;
             self.taken = taken.into();
         }
         self.taken.pop_front()

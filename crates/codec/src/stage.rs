@@ -2,15 +2,18 @@
 //! channels, and ends when its stream is dropped.
 //!
 //! ```text
-//! body ─▶ a task: 2 pieces ahead ─▶ the thread ─▶ 2 pieces ─▶ whoever reads the stream
+//! body ─▶ a task: 2 pieces ahead ─▶ the thread ─▶ 2 pieces, or 16 ─▶ whoever reads the stream
 //! ```
+//!
+//! While another thread has the processor, a short queue is soon full or empty, and one end stands still.
+//! A long one outlasts that, and takes a MiB: one stage at a time has it, and only if its pieces are taken.
 
 use std::io::{self, BufRead, Read, Write};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::buffers::Buffers;
@@ -26,7 +29,7 @@ pub(crate) fn run(
     work: impl FnOnce(&mut Input, &mut Output) -> io::Result<()> + Send + 'static,
 ) -> Stream {
     let (body, wanted) = pull(ahead(body));
-    let (sender, receiver) = mpsc::channel(DEPTH);
+    let (sender, receiver) = mpsc::channel(LONG);
     let thread = tokio::task::spawn_blocking(move || {
         let mut input = Input::new(body);
         let mut output = Output::new(sender);
@@ -36,7 +39,7 @@ pub(crate) fn run(
         }
     });
     let state = Running {
-        pieces: Batches::new(receiver),
+        pieces: Batches::new(receiver, TAKEN),
         thread: Some(thread),
         _wanted: wanted,
     };
@@ -183,7 +186,7 @@ impl BufRead for Input {
 
 /// What a thread writes, as the pieces of a stream.
 pub(crate) struct Output {
-    sender: mpsc::Sender<io::Result<Bytes>>,
+    queue: Made,
     buffers: Buffers,
     /// The buffer that is being filled; empty before its first byte.
     buffer: BytesMut,
@@ -193,9 +196,9 @@ pub(crate) struct Output {
 impl Output {
     fn new(sender: mpsc::Sender<io::Result<Bytes>>) -> Self {
         Self {
-            sender,
+            queue: Made::new(sender, &LONG_QUEUES),
             // As many as wait, as were taken, and one on either side.
-            buffers: Buffers::new(PIECE, 2 * DEPTH + 2),
+            buffers: Buffers::new(PIECE, LONG + TAKEN + 2),
             buffer: BytesMut::new(),
             filled: 0,
         }
@@ -204,7 +207,7 @@ impl Output {
     /// Sends a piece as it is.
     pub(crate) fn send(&mut self, piece: Bytes) -> io::Result<()> {
         self.flush()?;
-        self.give(piece)
+        self.queue.give(piece)
     }
 
     /// Takes bytes from a reader, without a copy in between; returns how many there were.
@@ -231,15 +234,9 @@ impl Output {
         Ok(())
     }
 
-    fn give(&self, piece: Bytes) -> io::Result<()> {
-        self.sender
-            .blocking_send(Ok(piece))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-
     fn fail(&self, error: io::Error) {
         // When nobody listens any more there is nobody to tell.
-        drop(self.sender.blocking_send(Err(error)));
+        drop(self.queue.sender.blocking_send(Err(error)));
     }
 }
 
@@ -258,9 +255,93 @@ impl Write for Output {
         }
         let buffer = std::mem::take(&mut self.buffer);
         let piece = self.buffers.lend(buffer, std::mem::take(&mut self.filled));
-        self.give(piece)
+        self.queue.give(piece)
     }
 }
 
+/// The pieces that wait.
+struct Made {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    given: usize,
+    /// What makes the queue short: places in it that are kept free.
+    kept_free: Vec<mpsc::OwnedPermit<io::Result<Bytes>>>,
+    permits: &'static Semaphore,
+    /// What makes it long.
+    permit: Option<SemaphorePermit<'static>>,
+}
+
+impl Made {
+    fn new(sender: mpsc::Sender<io::Result<Bytes>>, permits: &'static Semaphore) -> Self {
+        let place = || sender.clone().try_reserve_owned().ok();
+        let kept_free = std::iter::repeat_with(place).map_while(|place| place);
+        Self {
+            kept_free: kept_free.take(LONG - DEPTH).collect(),
+            given: 0,
+            permits,
+            permit: None,
+            sender,
+        }
+    }
+
+    fn give(&mut self, piece: Bytes) -> io::Result<()> {
+        if self.permit.is_none() && self.was_taken_from() {
+            self.permit = self.permits.try_acquire().ok();
+            if self.permit.is_some() {
+                self.kept_free.clear();
+            }
+        }
+        self.given += 1;
+        self.sender
+            .blocking_send(Ok(piece))
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Says of a short queue whether somebody takes what comes out: else a long one would only hold more.
+    fn was_taken_from(&self) -> bool {
+        self.given + self.sender.capacity() > DEPTH
+    }
+}
+
+/// How many queues may be long.
+static LONG_QUEUES: Semaphore = Semaphore::const_new(1);
+
+/// How many pieces wait in a long queue.
+const LONG: usize = 16;
+
+/// How many pieces are taken at once, if so many wait.
+const TAKEN: usize = 8;
+
 /// The size of the pieces that come out, in bytes.
 pub(crate) const PIECE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECE: Bytes = Bytes::from_static(b"piece");
+
+    fn fill(queue: &mut Made) -> usize {
+        std::iter::from_fn(|| (queue.sender.capacity() > 0).then(|| queue.give(PIECE).unwrap()))
+            .count()
+    }
+
+    #[test]
+    fn one_queue_at_a_time_is_long_and_only_if_somebody_takes_from_it() {
+        static PERMITS: Semaphore = Semaphore::const_new(1);
+        let queue = || {
+            let (sender, receiver) = mpsc::channel(LONG);
+            (Made::new(sender, &PERMITS), receiver)
+        };
+        let ((mut first, mut taken), (mut second, mut also_taken)) = (queue(), queue());
+        assert_eq!(fill(&mut first), DEPTH);
+        assert!(taken.blocking_recv().is_some());
+        assert_eq!(fill(&mut first), LONG - 1);
+        // Its pieces are taken, too, and it stays short.
+        assert_eq!(fill(&mut second), DEPTH);
+        assert!(also_taken.blocking_recv().is_some());
+        assert_eq!(fill(&mut second), 1);
+        drop(first);
+        assert!(also_taken.blocking_recv().is_some());
+        assert_eq!(fill(&mut second), LONG - 1);
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Bytes, BytesMut};
 use dhow_codec::{Expectation, verify};
 use dhow_model::{Descriptor, Digest, ImageConfig, Platform};
-use dhow_transport::{ByteRange, Coming, Kind, Source};
+use dhow_transport::{ByteRange, Coming, ComingLayer, Kind, Source};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::admit::{Content, Tree};
@@ -62,10 +62,20 @@ pub(crate) async fn coming(
         return Ok(None);
     };
     let mut seen = BTreeSet::new();
+    let sizes = plan.blobs.iter();
+    let sizes: BTreeMap<Digest, u64> = sizes
+        .map(|planned| (planned.blob.digest, planned.blob.size))
+        .collect();
     let layers = planned.layers.iter().enumerate();
     let layers = layers.filter_map(|(index, key)| {
-        key.filter(|key| seen.insert(*key))
-            .map(|key| (index, key.0))
+        let (digest, _) = key.filter(|key| seen.insert(*key))?;
+        // Schema 1 does not say how large its layers are.
+        let size = sizes.get(&digest).copied().filter(|size| *size > 0);
+        Some(ComingLayer {
+            index,
+            digest,
+            size,
+        })
     });
     let layers = layers.collect();
     let config = match &node.content {

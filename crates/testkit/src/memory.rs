@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dhow_model::{Digest, ManifestKind, RawManifest, Reference, Repository};
 use dhow_transport::{
-    BlobPart, Error, Kind, LayerForm, Location, PolicyScopes, Result, ReuseScope, Sink, SinkCaps,
-    Source, SourceCaps,
+    BlobPart, ComingLayer, Error, Kind, LayerForm, Location, PolicyScopes, Result, ReuseScope,
+    Sink, SinkCaps, Source, SourceCaps,
 };
 
 use crate::image::SampleImage;
@@ -63,7 +63,7 @@ pub enum Call {
     /// A blob was asked for without sending it; with the repositories to mount it from.
     Reuse(Option<Digest>, Vec<Repository>),
     /// It was told what comes: the layers, and the config if that was asked for.
-    Prepare(Vec<(usize, Digest)>, Option<Bytes>),
+    Prepare(Vec<ComingLayer>, Option<Bytes>),
     /// A plan asked whether a blob is there.
     Has(Option<Digest>),
     /// A blob was sent, under this digest if it was known.

@@ -177,14 +177,24 @@ pub enum Slot {
 /// What is about to be put for one image; told before its first blob.
 #[derive(Clone, Debug, Default)]
 pub struct Coming {
-    /// The layers in the order of the manifest, base first, each blob once: the index of its
-    /// [`Slot`], and the digest that the source has.
-    pub layers: Vec<(usize, Digest)>,
+    /// The layers in the order of the manifest, base first, each blob once.
+    pub layers: Vec<ComingLayer>,
     /// The config of the image, verified, where the sink asks for it ([`crate::SinkCaps::config_first`])
     /// and the source has one.
     pub config: Option<Bytes>,
     /// The index that the image was chosen from, as received.
     pub index: Option<Bytes>,
+}
+
+/// A layer that is about to be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComingLayer {
+    /// The index of its [`Slot`].
+    pub index: usize,
+    /// The digest of the blob that the source has.
+    pub digest: Digest,
+    /// The size of that blob in bytes, where the manifest tells.
+    pub size: Option<u64>,
 }
 
 /// A blob that the destination has now.

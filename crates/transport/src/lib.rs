@@ -21,7 +21,8 @@ use dhow_model::{
 use futures_core::stream::BoxStream;
 
 pub use blob::{
-    Blob, BlobPart, BlobParts, BlobWant, Body, ByteRange, Coming, FilePart, How, Placed, Slot,
+    Blob, BlobPart, BlobParts, BlobWant, Body, ByteRange, Coming, ComingLayer, FilePart, How,
+    Placed, Slot,
 };
 pub use caps::{LayerForm, ReuseScope, SinkCaps, SourceCaps};
 pub use error::{Error, Kind, ParseError, Retry};

@@ -15,6 +15,7 @@ mod source;
 mod spool;
 mod tail;
 mod there;
+mod turns;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use dhow_copy::{Error, Format, LayerOptions, Options, PackFormat, Packing, PlanE
 use dhow_model::{Compression, ImageConfig, LayerType, ManifestKind, MediaType};
 use dhow_testkit::image::{ImageSpec, IndexSpec, SampleImage, docker1};
 use dhow_testkit::memory::{Call, Memory};
-use dhow_transport::{Kind, LayerForm};
+use dhow_transport::{ComingLayer, Kind, LayerForm};
 
 use super::{all, assert_whole, copy, image_of, options};
 
@@ -277,7 +277,16 @@ async fn the_destination_hears_what_comes_in_the_order_of_the_manifest() {
         .unwrap();
     let layers: Vec<_> = view.layers.iter().map(|layer| layer.digest).collect();
     let config = image.blob(&view.config.digest).cloned();
-    let numbered = layers.iter().copied().enumerate().collect();
+    let numbered = view
+        .layers
+        .iter()
+        .enumerate()
+        .map(|(index, layer)| ComingLayer {
+            index,
+            digest: layer.digest,
+            size: Some(layer.size),
+        });
+    let numbered = numbered.collect();
     let told = Call::Prepare(numbered, config);
     let calls = to.calls();
     let prepared = calls

@@ -6,8 +6,9 @@
 //! others ─▶ (some seconds) ─▶ files without a name ─▶ (their turn) ─▶ the end of the archive
 //! ```
 //!
-//! Where the disk or the processor is the narrow place, layers that wait in their sockets are written
-//! once. Where it is the network, they come at once after all.
+//! Where the disk or the processor is the narrow place, large layers that wait in their sockets are
+//! written once. Where it is the network, they come at once after all. Small ones that are unpacked on
+//! their way do not wait: another core unpacks them meanwhile, and to copy them afterwards is little work.
 //!
 //! Into a file, a layer is written before its digest and size are known: its header is filled in
 //! afterwards. Into a stream, one whose size is not known waits in a file.
@@ -25,6 +26,7 @@ use tokio::time::{Duration, Instant};
 
 use super::spool::{self, Pieces, unwritten};
 use super::tail::{Tail, layer_name};
+use super::turns::{State, Turn};
 use crate::file_blob::Part;
 
 /// An archive that is being put together. Clones share it.
@@ -55,19 +57,6 @@ pub(crate) enum Place {
     Elsewhere,
 }
 
-struct State {
-    /// Whether the archive is a file, in which headers can be filled in afterwards.
-    in_file: bool,
-    /// `None` while somebody writes there, and for ever once that broke.
-    tail: Option<Tail>,
-    /// The layers that are still to come, in order, by their slots.
-    order: VecDeque<usize>,
-    /// Those that have come before their turn.
-    waiting: BTreeMap<usize, Digest>,
-    stored: HashMap<Digest, Stored>,
-    broken: bool,
-}
-
 impl Assembly {
     /// Returns an empty archive. What has to wait does so in `folder`.
     pub(crate) fn new(tail: Tail, folder: PathBuf) -> Self {
@@ -88,7 +77,7 @@ impl Assembly {
 
     /// Takes note of the layers that will come.
     pub(crate) fn expect(&self, coming: &Coming) {
-        self.state().order = coming.layers.iter().map(|(slot, _)| *slot).collect();
+        self.state().order = coming.layers.iter().copied().collect();
     }
 
     /// Returns a blob that was put.
@@ -107,7 +96,7 @@ impl Assembly {
     /// Takes note of a layer that needs no place of its own. Blocks.
     pub(crate) fn skip(&self, slot: Slot) -> Result<()> {
         if let Slot::Layer { index } = slot {
-            self.state().order.retain(|waits| *waits != index);
+            self.state().order.retain(|layer| layer.index != index);
         }
         self.advance()
     }
@@ -187,7 +176,7 @@ impl Assembly {
             let mut state = self.state();
             let place = Place::Aside(Arc::new(file));
             state.stored.entry(digest).or_insert(Stored { size, place });
-            if let Some(slot) = slot.filter(|slot| state.order.contains(slot)) {
+            if let Some(slot) = slot.filter(|slot| state.comes(*slot).is_some()) {
                 state.waiting.insert(slot, digest);
             }
         }
@@ -211,7 +200,7 @@ impl Assembly {
             let Some(digest) = state
                 .order
                 .front()
-                .copied()
+                .map(|next| next.index)
                 .and_then(|next| state.waiting.remove(&next))
             else {
                 return Ok(());
@@ -252,35 +241,6 @@ impl Assembly {
     }
 }
 
-/// When a layer can be written.
-enum Turn {
-    Now(Tail),
-    /// Another one is being written.
-    Later,
-    /// One before it has not come.
-    Missing,
-    Never,
-}
-
-impl State {
-    /// Says when a blob can be written: the layer in this place, or what is none.
-    fn turn(&mut self, layer: Option<usize>, known: bool) -> Result<Turn> {
-        if self.broken {
-            return Err(broken());
-        }
-        let comes = layer.is_some_and(|index| self.order.contains(&index));
-        if !comes || !(known || self.in_file) {
-            return Ok(Turn::Never);
-        }
-        let its_turn = self.order.front() == layer.as_ref();
-        Ok(match self.tail.take_if(|_| its_turn) {
-            Some(tail) => Turn::Now(tail),
-            None if self.tail.is_some() => Turn::Missing,
-            None => Turn::Later,
-        })
-    }
-}
-
 impl fmt::Debug for Assembly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Assembly")
@@ -299,21 +259,28 @@ const MOMENT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::path::Path;
 
     use bytes::Bytes;
     use dhow_model::{Annotations, MediaType};
+    use dhow_transport::ComingLayer;
     use futures_util::{StreamExt as _, stream};
 
     use super::*;
+    use crate::docker_archive::turns::SMALL;
 
-    fn assembly(folder: &Path) -> Assembly {
+    fn assembly(folder: &Path, size: u64) -> Assembly {
         let file = tempfile::tempfile().unwrap();
         let assembly = Assembly::new(Tail::File { file, offset: 0 }, folder.to_owned());
         let digest = Digest::sha256(b"unknown");
-        let layers = (0..3).map(|index| (index, digest)).collect();
+        let layers = (0..3).map(|index| ComingLayer {
+            index,
+            digest,
+            size: Some(size),
+        });
         assembly.expect(&Coming {
-            layers,
+            layers: layers.collect(),
             ..Coming::default()
         });
         assembly
@@ -343,7 +310,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_layer_waits_for_one_that_is_being_written_and_is_written_once() {
         // Nothing can be set aside there.
-        let assembly = assembly(Path::new("/nowhere"));
+        let assembly = assembly(Path::new("/nowhere"), SMALL + 1);
         let pause = MOMENT * 3 / 4;
         let puts = (0..3).rev().map(|index| {
             let (assembly, want) = (&assembly, layer(index));
@@ -361,7 +328,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_layer_does_not_wait_long_for_one_that_has_not_come() {
         let folder = tempfile::tempdir().unwrap();
-        let assembly = assembly(folder.path());
+        let assembly = assembly(folder.path(), SMALL + 1);
         let start = Instant::now();
         for index in [2, 1, 0] {
             let blob = slow(index, Duration::ZERO);
@@ -371,5 +338,33 @@ mod tests {
         }
         assert!(start.elapsed() < PATIENCE);
         assert!(assembly.close().is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_small_layer_is_unpacked_while_another_is_being_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let assembly = assembly(folder.path(), SMALL);
+        let (go_on, held) = tokio::sync::oneshot::channel();
+        let body = stream::once(async move {
+            held.await.map_err(io::Error::other)?;
+            Ok(Bytes::from_static(b"base"))
+        });
+        let (base, above) = (layer(0), layer(1));
+        let base = assembly.put(&base, Blob::from_stream(None, body.boxed()));
+        let above = async {
+            // The end of the archive is taken now.
+            while assembly.state().tail.is_some() {
+                tokio::task::yield_now().await;
+            }
+            let (digest, _) = assembly.put(&above, slow(1, Duration::ZERO)).await.unwrap();
+            let aside = assembly.stored(&digest).unwrap().place;
+            assert!(matches!(aside, Place::Aside(_)));
+            go_on.send(()).unwrap();
+            digest
+        };
+        let (base, above) = tokio::join!(base, above);
+        base.unwrap();
+        let place = assembly.stored(&above).unwrap().place;
+        assert!(matches!(place, Place::Archive));
     }
 }

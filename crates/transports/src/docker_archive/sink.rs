@@ -56,7 +56,7 @@ impl ArchiveSink {
                 manifests: vec![ManifestKind::Docker2Manifest],
                 strict: true,
                 layers: LayerForm::Uncompressed,
-                concurrency: CONCURRENCY,
+                concurrency: concurrency(),
                 in_order: true,
                 config_first: false,
                 foreign_layers: false,
@@ -269,5 +269,12 @@ fn rejected(kind: ManifestKind) -> Error {
     )
 }
 
-/// Layers that are taken at once: one is written, the others wait beside.
-const CONCURRENCY: NonZeroU16 = NonZeroU16::new(4).expect("4 is not zero");
+/// Returns how many layers are taken at once: one is written, the others are unpacked beside, or wait.
+/// More than there are cores would only need memory.
+fn concurrency() -> NonZeroU16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(cores.clamp(3, 6))
+        .ok()
+        .and_then(NonZeroU16::new)
+        .unwrap_or(NonZeroU16::MIN)
+}

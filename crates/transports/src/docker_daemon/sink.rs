@@ -130,13 +130,14 @@ impl EngineSink {
         let present = present::layers(&self.engine, diff_ids).await?;
         let above = diff_ids.get(present..).unwrap_or_default();
         let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
-        for (slot, _) in &coming.layers {
+        for layer in &coming.layers {
+            let slot = layer.index;
             // The same content may lie higher, too, where the engine will look for its file.
             let needed = diff_ids
-                .get(*slot)
+                .get(slot)
                 .is_none_or(|diff_id| above.contains(diff_id));
-            if *slot < present && !needed {
-                there.insert(*slot);
+            if slot < present && !needed {
+                there.insert(slot);
             }
         }
         Ok(())

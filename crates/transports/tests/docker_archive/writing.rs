@@ -5,14 +5,18 @@ use std::fs;
 use dhow_model::{Descriptor, Reference};
 use dhow_testkit::conformance::{pieces, store, want};
 use dhow_testkit::image::{ImageSpec, SampleImage};
-use dhow_transport::{Blob, Coming, Kind, Sink, Slot};
+use dhow_transport::{Blob, Coming, ComingLayer, Kind, Sink, Slot};
 use serde_json::{Value, json};
 
 use crate::samples::{assert_holds, at, members, sample, tags, view, write};
 
 /// What the engine says beforehand of an image.
 fn coming(layers: &[Descriptor]) -> Coming {
-    let layers = layers.iter().map(|layer| layer.digest).enumerate();
+    let layers = layers.iter().enumerate().map(|(index, layer)| ComingLayer {
+        index,
+        digest: layer.digest,
+        size: Some(layer.size),
+    });
     Coming {
         layers: layers.collect(),
         config: None,
