@@ -12,6 +12,7 @@ mod parts;
 mod resume;
 mod reuse;
 mod spool;
+mod uncompressed;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -50,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) cache: BlobCache,
     /// Where blobs were seen in the destination's registry, in earlier copies.
     places: HashMap<Digest, Vec<String>>,
+    uncompressed: Uncompressed,
     /// Where blobs were seen in this one.
     seen: Mutex<Vec<(Digest, Repository)>>,
     pub(crate) precompute_digests: bool,
@@ -138,6 +140,7 @@ impl Context {
             destination_name: in_registry(&*job.destination).cloned(),
             cache: options.cache.clone(),
             places: HashMap::new(),
+            uncompressed: Uncompressed::default(),
             seen: Mutex::default(),
             precompute_digests: options.layers.precompute_digests,
             tmp: options.tmp.clone(),
@@ -368,26 +371,14 @@ impl Story {
     }
 }
 
-/// Returns the repositories of the destination's registry that have the blobs.
-fn mount_from(job: &Job) -> Vec<Repository> {
-    let Some(destination) = in_registry(&*job.destination) else {
-        return Vec::new();
-    };
-    let here = &destination.repository;
-    in_registry(&*job.source)
-        .into_iter()
-        .chain(&job.options.mount_from)
-        .map(|reference| reference.repository.clone())
-        .filter(|from| from.registry() == here.registry() && from != here)
-        .collect()
-}
-
 /// Returns the name of a place in a registry.
 pub(crate) fn in_registry(location: &dyn Location) -> Option<&Reference> {
     location.reference().filter(|_| location.is_in_registry())
 }
 
+use ask::mount_from;
 use resume::{Resume, ResumePoint};
+use uncompressed::Uncompressed;
 
 type Stream = BoxStream<'static, std::io::Result<Bytes>>;
 

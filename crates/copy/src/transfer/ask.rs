@@ -4,10 +4,10 @@
 use dhow_model::Repository;
 use dhow_transport::{How, Placed};
 
-use super::{Arrival, Asked, Context};
-use crate::Error;
+use super::{Arrival, Asked, Context, in_registry};
 use crate::batch::{Claimed, Scope};
 use crate::plan::{BlobPlan, Step};
+use crate::{Error, Job};
 
 impl Context {
     /// Asks the destination for a blob.
@@ -73,4 +73,18 @@ impl Context {
         );
         all
     }
+}
+
+/// Returns the repositories of the destination's registry that have the blobs.
+pub(super) fn mount_from(job: &Job) -> Vec<Repository> {
+    let Some(destination) = in_registry(&*job.destination) else {
+        return Vec::new();
+    };
+    let here = &destination.repository;
+    in_registry(&*job.source)
+        .into_iter()
+        .chain(&job.options.mount_from)
+        .map(|reference| reference.repository.clone())
+        .filter(|from| from.registry() == here.registry() && from != here)
+        .collect()
 }

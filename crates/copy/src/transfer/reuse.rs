@@ -5,6 +5,7 @@ use dhow_codec::{Packing, UnpackFacts};
 use dhow_model::{Annotations, Compression, Digest, Repository};
 use dhow_transport::{BlobWant, How, Placed};
 
+use super::uncompressed::Uncompressed;
 use super::{Arrival, Context, Form, Story};
 use crate::Error;
 use crate::blob_cache::Known;
@@ -72,7 +73,7 @@ impl Context {
                     return Ok(Some(arrival));
                 }
                 if planned.stays {
-                    self.as_it_is(planned, attempt, &[]).await
+                    self.uncompressed(planned, attempt).await
                 } else {
                     Ok(None)
                 }
@@ -91,12 +92,16 @@ impl Context {
         Some(known.diff_id)
     }
 
-    async fn found(&self, want: &BlobWant, planned: &BlobPlan) -> Result<Option<Placed>, Error> {
+    pub(super) async fn found(
+        &self,
+        want: &BlobWant,
+        planned: &BlobPlan,
+    ) -> Result<Option<Placed>, Error> {
         let answer = self.sink.reuse(want).await;
         answer.map_err(|error| self.unstored(error, planned))
     }
 
-    async fn as_it_is(
+    pub(super) async fn as_it_is(
         &self,
         planned: &BlobPlan,
         attempt: u32,
@@ -167,8 +172,12 @@ impl Context {
         Ok(placed.map(|placed| Arrival::unpacked(placed, known.diff_id)))
     }
 
-    /// Finds out where the blobs of a plan were seen lately.
+    /// Finds out where the blobs of a plan were seen lately, and which need not be asked for.
     pub(crate) async fn recall_places(&mut self, plan: &Plan) {
+        // Files need no request.
+        if self.destination_name.is_some() {
+            self.uncompressed = Uncompressed::of(plan);
+        }
         // Where both sides are one registry, the source is the place to mount from.
         if let Some(here) = &self.destination_name
             && self.mount_from.is_empty()

@@ -429,6 +429,36 @@ async fn an_uncompressed_layer_that_is_there_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_registry_is_asked_for_the_lowest_layer_uncompressed_and_for_the_others_if_it_has_that() {
+    let image = ImageSpec::oci(25).layers(4).uncompressed().build();
+    let layers = image_of(&image.root).layers;
+    let digests: Vec<_> = layers.iter().map(|layer| layer.digest).collect();
+    for there in [0, 1, 3] {
+        let mut held = ImageSpec::oci(26).build();
+        let blobs = image.blobs.iter();
+        let blobs = blobs.filter(|(blob, _)| digests[..there].contains(&blob.digest));
+        held.blobs = blobs.cloned().collect();
+        let from = Memory::holding("from", &image);
+        let to = Memory::holding("to", &held)
+            .with_reference("r.test/a:1")
+            .with_caps(|caps| caps.layers = LayerForm::Compressed);
+        copy(&from, &to, options()).await.unwrap();
+        let asked: Vec<_> = to
+            .calls()
+            .into_iter()
+            .filter_map(|call| match call {
+                Call::Reuse(Some(digest), _) if digests.contains(&digest) => Some(digest),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(asked.len(), if there == 0 { 1 } else { 4 }, "{there}");
+        assert_eq!(asked[0], digests[0]);
+        // The config, and what had to be compressed.
+        assert_eq!(to.sent().len(), 1 + 4 - there);
+    }
+}
+
+#[tokio::test]
 async fn a_layer_that_is_compressed_and_not_called_so_stays_as_it_is() {
     let mut image = ImageSpec::oci(23).layers(1).build();
     let text = String::from_utf8(image.root.bytes().to_vec()).unwrap();
