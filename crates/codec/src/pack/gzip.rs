@@ -124,4 +124,4 @@ const FASTEST: i32 = 1;
 
 /// How much content a member has, in bytes. Smaller blocks compress worse, larger ones need more
 /// memory: a core has one, and one waits.
-const BLOCK: usize = 128 * 1024;
+const BLOCK: usize = 256 * 1024;

@@ -111,7 +111,7 @@ mod tests {
     fn random_bytes_that_come_again_are_worth_compressing() {
         for period in [300, 4_000, PIECE, WINDOW] {
             let once: Vec<u8> = random(3).take(period).collect();
-            let block: Vec<u8> = once.iter().copied().cycle().take(128 * 1024).collect();
+            let block: Vec<u8> = once.iter().copied().cycle().take(256 * 1024).collect();
             let noise: usize = runs(&block)
                 .filter(|run| run.1)
                 .map(|run| run.0.len())
