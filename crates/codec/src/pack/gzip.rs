@@ -123,5 +123,5 @@ const STORED: i32 = 0;
 const FASTEST: i32 = 1;
 
 /// How much content a member has, in bytes. Smaller blocks compress worse, larger ones need more
-/// memory: a core has one, and one waits.
+/// memory: the queue says how many of them there are.
 const BLOCK: usize = 256 * 1024;

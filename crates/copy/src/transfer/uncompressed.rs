@@ -2,7 +2,6 @@
 //! way there. Hardly any has. So it is asked for the lowest one, and for those above only if it has
 //! that: an archive of a hundred layers takes one question.
 
-use dhow_model::Digest;
 use dhow_transport::{Placed, Slot};
 use tokio::sync::OnceCell;
 
@@ -28,11 +27,6 @@ impl Uncompressed {
             answer: OnceCell::new(),
         }
     }
-
-    fn is_lowest(&self, digest: &Digest) -> bool {
-        let lowest = self.lowest.as_ref();
-        lowest.is_some_and(|lowest| lowest.blob.digest == *digest)
-    }
 }
 
 impl Context {
@@ -50,7 +44,7 @@ impl Context {
             let want = self.known(lowest);
             let ask = || self.found(&want, lowest);
             let answer = known.answer.get_or_try_init(ask).await?;
-            if answer.is_none() || known.is_lowest(&planned.blob.digest) {
+            if answer.is_none() || lowest.blob.digest == planned.blob.digest {
                 return Ok(answer.clone().map(Arrival::kept));
             }
         }

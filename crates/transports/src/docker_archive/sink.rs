@@ -269,12 +269,13 @@ fn rejected(kind: ManifestKind) -> Error {
     )
 }
 
-/// Returns how many layers are taken at once: one is written, the others are unpacked beside, or wait.
-/// More than there are cores would only need memory.
+/// Returns how many layers are taken at once, by the number of cores: one is written, the others are
+/// unpacked beside, or wait. Each needs memory.
 fn concurrency() -> NonZeroU16 {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u16::try_from(cores.clamp(3, 6))
-        .ok()
-        .and_then(NonZeroU16::new)
-        .unwrap_or(NonZeroU16::MIN)
+    let cores = std::thread::available_parallelism().ok();
+    let cores = cores.and_then(|cores| cores.try_into().ok());
+    cores.map_or(FEWEST, |cores: NonZeroU16| cores.clamp(FEWEST, MOST))
 }
+
+const FEWEST: NonZeroU16 = NonZeroU16::new(3).expect("3 is not zero");
+const MOST: NonZeroU16 = NonZeroU16::new(6).expect("6 is not zero");
