@@ -6,11 +6,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use dhow_model::{Algorithm, Digest, Hasher};
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
 
 use crate::Error;
 use crate::flush::Flusher;
+use crate::space;
 use crate::temporary::Temporary;
 
 /// A blob on its way into the layout. Dropping it removes what was written, unless a later one can
@@ -127,7 +126,6 @@ impl BlobWriter {
     }
 
     /// Finds out that the disk is full before a long download, and keeps a large file in one piece.
-    /// File systems that cannot do it go on without it.
     pub(crate) fn reserve(&mut self) -> Result<(), Error> {
         if std::mem::replace(&mut self.has_space, true) {
             return Ok(());
@@ -135,14 +133,8 @@ impl BlobWriter {
         let Some(size) = self.expected_size.filter(|size| *size >= SMALLEST_RESERVED) else {
             return Ok(());
         };
-        // The length of the file stays: it tells how much has arrived.
-        match fallocate(self.file.file(), FallocateFlags::KEEP_SIZE, 0, size) {
-            Err(error @ (Errno::NOSPC | Errno::DQUOT)) => {
-                let directory = self.file.directory();
-                Err(Error::io("reserve space in", directory, error.into()))
-            }
-            _ => Ok(()),
-        }
+        let wrap = |error| Error::io("reserve space in", self.file.directory(), error);
+        space::reserve(self.file.file(), self.written, size).map_err(wrap)
     }
 
     /// Notes that so many bytes more are in the file.

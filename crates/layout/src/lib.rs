@@ -14,6 +14,7 @@ mod gc;
 mod index;
 mod lock;
 mod partial;
+mod space;
 mod temporary;
 
 pub use blobs::BlobWriter;
