@@ -83,11 +83,16 @@ pub(crate) fn broken_body(error: &hyper::Error, url: &Url) -> Error {
 pub(crate) fn may_be_plain(error: &WireError) -> bool {
     match find::<rustls::Error>(error) {
         // Whoever sends an alert speaks TLS.
-        Some(rustls::Error::InvalidMessage(_)) => true,
-        Some(_) => false,
+        Some(_) => is_no_tls(error),
         // Also where a name is not known: a proxy for plain http may know it.
         None => !error.is_builder(),
     }
+}
+
+/// Returns whether a host answered, and not in TLS.
+pub(crate) fn is_no_tls(error: &WireError) -> bool {
+    let error = find::<rustls::Error>(error);
+    matches!(error, Some(rustls::Error::InvalidMessage(_)))
 }
 
 /// Returns the error for what TLS says.

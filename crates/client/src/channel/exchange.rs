@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderName, HeaderValue, Method, Response};
+use tokio::sync::MutexGuard;
 use url::Url;
 
 use super::Channel;
@@ -34,24 +35,25 @@ impl Channel {
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, Error> {
         let host = &self.0.host;
-        let mut guard = None;
-        if host.scheme().is_none() {
-            guard = Some(host.deciding.lock().await);
+        if let Some(scheme) = host.scheme() {
+            let outcome = self.exchange_at(scheme, request, authorization).await;
+            return outcome.map_err(|fault| self.error_of(fault));
         }
-        let outcome = match host.scheme() {
-            Some(scheme) => self.exchange_at(scheme, request, authorization).await,
-            None => match self.named_scheme(request) {
-                Some(scheme) => {
-                    let outcome = self.exchange_at(scheme, request, authorization).await;
-                    if outcome.is_ok() {
-                        host.decide(scheme);
-                    }
-                    outcome
+        let deciding = host.deciding.lock().await;
+        let outcome = match (host.scheme(), self.named_scheme(request)) {
+            (Some(scheme), _) => {
+                drop(deciding);
+                self.exchange_at(scheme, request, authorization).await
+            }
+            (None, Some(scheme)) => {
+                let outcome = self.exchange_at(scheme, request, authorization).await;
+                if outcome.is_ok() {
+                    host.decide(scheme);
                 }
-                None => self.first_exchange(request, authorization).await,
-            },
+                outcome
+            }
+            (None, None) => self.first_exchange(deciding, request, authorization).await,
         };
-        drop(guard);
         outcome.map_err(|fault| self.error_of(fault))
     }
 
@@ -76,6 +78,7 @@ impl Channel {
     /// certificate is not verified.
     async fn first_exchange(
         &self,
+        deciding: MutexGuard<'_, ()>,
         request: &mut Request,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, Fault> {
@@ -83,10 +86,8 @@ impl Channel {
         let secure = self
             .exchange_at(Scheme::Https, request, authorization)
             .await;
-        let fault = match secure {
-            Err(Fault::NoAnswer(error, url)) if fault::may_be_plain(&error) => {
-                Fault::NoAnswer(error, url)
-            }
+        let (error, url) = match secure {
+            Err(Fault::NoAnswer(error, url)) if fault::may_be_plain(&error) => (error, url),
             Ok(answer) => {
                 host.decide(Scheme::Https);
                 return Ok(answer);
@@ -97,14 +98,25 @@ impl Channel {
             registry = host.registry(),
             "no https here, trying plain http"
         );
-        match self.exchange_at(Scheme::Http, request, authorization).await {
-            Ok(answer) => {
-                host.decide(Scheme::Http);
-                Ok(answer)
-            }
+        let held = if fault::is_no_tls(&error) {
+            // Who answers like this will not speak https: the others need not wait for more.
+            host.decide(Scheme::Http);
+            drop(deciding);
+            None
+        } else {
+            Some(deciding)
+        };
+        let plain = self.exchange_at(Scheme::Http, request, authorization).await;
+        if plain.is_ok() {
+            host.decide(Scheme::Http);
+        }
+        drop(held);
+        match plain {
             // Where nothing listens, what https said is told: it is what should have worked.
-            Err(Fault::NoAnswer(error, _)) if error.is_connect() => Err(fault),
-            Err(other) => Err(other),
+            Err(Fault::NoAnswer(plain, _)) if plain.is_connect() => {
+                Err(Fault::NoAnswer(error, url))
+            }
+            outcome => outcome,
         }
     }
 

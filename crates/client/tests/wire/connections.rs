@@ -178,6 +178,24 @@ async fn every_request_says_who_asks_and_takes_any_answer() {
 }
 
 #[tokio::test]
+async fn a_second_request_does_not_wait_for_what_plain_http_answers_to_the_first() {
+    let server = ScriptedServer::start(|seen, _| {
+        let slow = Duration::from_secs(if seen.method == "GET" { 600 } else { 0 });
+        Reply::status(404).delay(slow)
+    });
+    let server = server.await;
+    let client = anonymous(&server);
+    let tag = ManifestRef::Tag(Tag::latest());
+    tokio::select! {
+        biased;
+        first = client.manifest(&tag) => panic!("{first:?}"),
+        second = client.head_manifest(&tag) => assert!(second.unwrap().is_none()),
+    }
+    // One that was offered TLS, and one for each request.
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
 async fn a_proxy_gets_the_whole_url_of_plain_http() {
     let proxy = Proxy::start(None, String::new()).await;
     let address = format!("http://{LOGIN}@{}", proxy.address);
