@@ -1,6 +1,6 @@
 //! How many blobs move at once: more as long as more brings something.
 //!
-//! It begins with a few. Whenever as many blobs have arrived as are in flight, the throughput since
+//! It begins with a few, and with twice as many small ones. Whenever as many blobs have arrived as are in flight, the throughput since
 //! the last time is looked at, in bytes and in blobs: small blobs wait for round trips and large ones
 //! for the link. While it grows, and blobs are small, twice as many are let through; when it falls,
 //! half as many, and from then on one more at a time.
@@ -15,7 +15,7 @@ const FIRST: usize = 6;
 /// The most that move at once, unless the user asks for more.
 const MOST: usize = 32;
 /// Blobs up to this size in bytes, on average, wait for round trips more than for the link.
-const SMALL: f64 = 1024.0 * 1024.0;
+const SMALL: u64 = 1024 * 1024;
 /// How much more throughput is worth more blobs at once.
 const GAIN: f64 = 1.2;
 /// How much less is a sign that they are in each other's way.
@@ -77,6 +77,19 @@ impl Flow {
         }
     }
 
+    /// Says how many bytes the blobs will have on average. Small ones wait for round trips, and so
+    /// does every connection that is added later.
+    pub(crate) fn expecting(self, average: u64) -> Self {
+        let mut state = self.lock();
+        let first = (2 * FIRST).min(self.most);
+        if average < SMALL && first > state.limit {
+            self.slots.add_permits(first - state.limit);
+            state.limit = first;
+        }
+        drop(state);
+        self
+    }
+
     /// Returns the most blobs that will ever move at once.
     pub(crate) const fn most(&self) -> usize {
         self.most
@@ -116,9 +129,10 @@ impl State {
             return;
         }
         let rate = self.window.rate();
+        let is_small = self.window.bytes / (self.window.blobs as u64) < SMALL;
         self.window = Window::new();
         let gain = rate.over(self.best);
-        if gain >= GAIN && rate.bytes < SMALL * rate.blobs {
+        if gain >= GAIN && is_small {
             let more = if self.lost { 1 } else { self.limit };
             self.limit = (self.limit + more).min(most);
         } else if gain < LOSS && self.limit > FIRST {
@@ -200,6 +214,22 @@ mod tests {
         let flow = Flow::new(None, 64);
         let round_trips = |_| Duration::from_millis(40);
         assert_eq!(limit_after(&flow, 200, 1000, round_trips).await, MOST);
+    }
+
+    #[test]
+    fn more_small_blobs_than_large_ones_move_in_the_beginning() {
+        for (given, caps, average, expected) in [
+            (None, 64, SMALL, FIRST),
+            (None, 64, SMALL - 1, 2 * FIRST),
+            (None, 8, 1, 8),
+            (None, 4, 1, 4),
+            (Some(3), 64, 1, 3),
+            (Some(40), 64, 1, 40),
+        ] {
+            let flow = Flow::new(given, caps).expecting(average);
+            assert_eq!(flow.slots.available_permits(), expected);
+            assert_eq!(flow.lock().limit, expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

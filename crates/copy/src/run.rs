@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::admit::{Content, Tree};
 use crate::assemble::Member;
 use crate::flow::Flow;
-use crate::plan::{BlobKey, Plan};
+use crate::plan::{BlobKey, BlobPlan, Plan};
 use crate::publish::{Publication, Published};
 use crate::queue::{Asking, Ready};
 use crate::transfer::{Arrival, Asked, Context, Reuse};
@@ -189,8 +189,14 @@ fn flow(work: &Work) -> Arc<Flow> {
     match &context.batch {
         // Places that take only a few at once have a flow for each.
         Some(batch) if given.is_none() && caps >= batch.flow().most() => batch.flow(),
-        _ => Arc::new(Flow::new(given, caps)),
+        _ => Arc::new(Flow::new(given, caps).expecting(average(&work.plan.blobs))),
     }
+}
+
+/// Returns how many bytes these blobs have on average.
+fn average(blobs: &[BlobPlan]) -> u64 {
+    let sizes = blobs.iter().map(|planned| planned.blob.size);
+    sizes.fold(0, u64::saturating_add) / (blobs.len().max(1) as u64)
 }
 
 #[derive(Debug)]
