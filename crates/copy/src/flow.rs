@@ -1,9 +1,9 @@
 //! How many blobs move at once: more as long as more brings something.
 //!
-//! It begins with a few, and with twice as many small ones. Whenever as many blobs have arrived as are in flight, the throughput since
-//! the last time is looked at, in bytes and in blobs: small blobs wait for round trips and large ones
-//! for the link. While it grows, and blobs are small, twice as many are let through; when it falls,
-//! half as many, and from then on one more at a time.
+//! It begins with a few, and with twice as many small ones. Whenever as many blobs have arrived as
+//! are in flight, the throughput since the last time is looked at, in bytes and in blobs: small blobs
+//! wait for round trips and large ones for the link. While it grows, and blobs are small, twice as
+//! many are let through; when it falls, half as many, and from then on one more at a time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
