@@ -90,7 +90,7 @@ impl Batch {
     /// have blobs in common at all: directories have not.
     pub fn new(shares_blobs: bool) -> Arc<Self> {
         Arc::new(Self {
-            flow: Arc::new(Flow::new(None, CAPS)),
+            flow: Arc::new(Flow::new(None, CAPS, None)),
             shares_blobs,
             table: Mutex::default(),
             news: Notify::new(),

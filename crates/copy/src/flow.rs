@@ -56,13 +56,16 @@ struct Rate {
 
 impl Flow {
     /// Returns a flow between places that take `caps` blobs at once. A number that is `given` by the
-    /// user stays as it is.
-    pub(crate) fn new(given: Option<usize>, caps: usize) -> Self {
+    /// user stays as it is. Blobs that are known to be small on `average` begin with twice as many:
+    /// they wait for round trips, and so does every connection that is added later.
+    pub(crate) fn new(given: Option<usize>, caps: usize, average: Option<u64>) -> Self {
         let most = given.unwrap_or(MOST).min(caps).max(1);
+        let are_small = average.is_some_and(|average| average < SMALL);
+        let first = if are_small { 2 * FIRST } else { FIRST };
         let limit = if given.is_some() {
             most
         } else {
-            most.min(FIRST)
+            most.min(first)
         };
         Self {
             slots: Semaphore::new(limit),
@@ -75,19 +78,6 @@ impl Flow {
                 lost: false,
             }),
         }
-    }
-
-    /// Says how many bytes the blobs will have on average. Small ones wait for round trips, and so
-    /// does every connection that is added later.
-    pub(crate) fn expecting(self, average: u64) -> Self {
-        let mut state = self.lock();
-        let first = (2 * FIRST).min(self.most);
-        if average < SMALL && first > state.limit {
-            self.slots.add_permits(first - state.limit);
-            state.limit = first;
-        }
-        drop(state);
-        self
     }
 
     /// Returns the most blobs that will ever move at once.
@@ -211,7 +201,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn blobs_that_wait_for_round_trips_are_many_at_once() {
-        let flow = Flow::new(None, 64);
+        let flow = Flow::new(None, 64, None);
         let round_trips = |_| Duration::from_millis(40);
         assert_eq!(limit_after(&flow, 200, 1000, round_trips).await, MOST);
     }
@@ -226,7 +216,7 @@ mod tests {
             (Some(3), 64, 1, 3),
             (Some(40), 64, 1, 40),
         ] {
-            let flow = Flow::new(given, caps).expecting(average);
+            let flow = Flow::new(given, caps, Some(average));
             assert_eq!(flow.slots.available_permits(), expected);
             assert_eq!(flow.lock().limit, expected);
         }
@@ -234,7 +224,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn blobs_that_wait_for_the_link_are_not() {
-        let flow = Flow::new(None, 64);
+        let flow = Flow::new(None, 64, None);
         let link = |count: usize| Duration::from_millis(100) * u32::try_from(count).unwrap();
         let limit = limit_after(&flow, 200, 1 << 24, link).await;
         assert_eq!(limit, FIRST);
@@ -242,7 +232,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn when_throughput_breaks_down_fewer_move() {
-        let flow = Flow::new(None, 64);
+        let flow = Flow::new(None, 64, None);
         limit_after(&flow, 200, 1000, |_| Duration::from_millis(40)).await;
         let crowded = |count: usize| Duration::from_millis(10 * (count * count) as u64);
         let limit = limit_after(&flow, 200, 1000, crowded).await;
@@ -253,7 +243,7 @@ mod tests {
     async fn the_number_that_the_user_gives_and_the_caps_hold() {
         let fast = |_| Duration::from_millis(1);
         for (given, caps, expected) in [(Some(3), 64, 3), (Some(50), 6, 6), (None, 4, 4)] {
-            let flow = Flow::new(given, caps);
+            let flow = Flow::new(given, caps, None);
             assert_eq!(limit_after(&flow, 100, 1, fast).await, expected);
         }
     }

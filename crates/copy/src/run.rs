@@ -189,7 +189,7 @@ fn flow(work: &Work) -> Arc<Flow> {
     match &context.batch {
         // Places that take only a few at once have a flow for each.
         Some(batch) if given.is_none() && caps >= batch.flow().most() => batch.flow(),
-        _ => Arc::new(Flow::new(given, caps).expecting(average(&work.plan.blobs))),
+        _ => Arc::new(Flow::new(given, caps, Some(average(&work.plan.blobs)))),
     }
 }
 

@@ -23,3 +23,4 @@ pub use error::Error;
 pub use file_copy::FileCopy;
 pub use index::LayoutIndex;
 pub use lock::Lock;
+pub use space::lies_in_memory;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
 /// Sees to it that `size` bytes have room in `file`, of which `written` are there. File systems
@@ -29,28 +29,32 @@ pub(crate) fn reserve(file: &File, written: u64, size: u64) -> io::Result<()> {
 /// Returns how many bytes are free in the file system of `file`, if that is in memory. There,
 /// reserving takes every page of it, a third of a second for a gigabyte. Meanwhile nobody reads the
 /// connection, which slows down at its start and needs seconds to recover.
-#[cfg(target_os = "linux")]
 fn free_memory(file: &File) -> Option<u64> {
-    let system = rustix::fs::fstatfs(file).ok()?;
-    if u32::try_from(system.f_type) != Ok(TMPFS_MAGIC) {
+    if !lies_in_memory(file) {
         return None;
     }
+    let system = fstatvfs(file).ok()?;
     if system.f_blocks == 0 {
         // Mounted without a limit.
         return Some(u64::MAX);
     }
-    let block = u64::try_from(system.f_bsize).ok()?;
-    Some(system.f_bavail.saturating_mul(block))
+    Some(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
-#[cfg(not(target_os = "linux"))]
-const fn free_memory(_: &File) -> Option<u64> {
-    None
-}
-
-/// From `linux/magic.h`.
+/// Returns whether a file is on a file system that is in memory, and so is never waited for. Blocks.
 #[cfg(target_os = "linux")]
-const TMPFS_MAGIC: u32 = 0x0102_1994;
+pub fn lies_in_memory(file: &File) -> bool {
+    /// `TMPFS_MAGIC` of linux/magic.h: tmpfs cannot be asked what it has in memory.
+    const TMPFS: u64 = 0x0102_1994;
+
+    rustix::fs::fstatfs(file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(TMPFS))
+}
+
+/// Returns whether a file is on a file system that is in memory: here, that is not known.
+#[cfg(not(target_os = "linux"))]
+pub const fn lies_in_memory(_: &File) -> bool {
+    false
+}
 
 #[cfg(test)]
 mod tests {

@@ -35,24 +35,25 @@ impl Channel {
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, Error> {
         let host = &self.0.host;
-        if let Some(scheme) = host.scheme() {
-            let outcome = self.exchange_at(scheme, request, authorization).await;
-            return outcome.map_err(|fault| self.error_of(fault));
-        }
-        let deciding = host.deciding.lock().await;
-        let outcome = match (host.scheme(), self.named_scheme(request)) {
-            (Some(scheme), _) => {
+        let deciding = match host.scheme() {
+            Some(_) => None,
+            None => Some(host.deciding.lock().await),
+        };
+        let outcome = match host.scheme() {
+            Some(scheme) => {
                 drop(deciding);
                 self.exchange_at(scheme, request, authorization).await
             }
-            (None, Some(scheme)) => {
-                let outcome = self.exchange_at(scheme, request, authorization).await;
-                if outcome.is_ok() {
-                    host.decide(scheme);
+            None => match self.named_scheme(request) {
+                Some(scheme) => {
+                    let outcome = self.exchange_at(scheme, request, authorization).await;
+                    if outcome.is_ok() {
+                        host.decide(scheme);
+                    }
+                    outcome
                 }
-                outcome
-            }
-            (None, None) => self.first_exchange(deciding, request, authorization).await,
+                None => self.first_exchange(deciding, request, authorization).await,
+            },
         };
         outcome.map_err(|fault| self.error_of(fault))
     }
@@ -78,7 +79,7 @@ impl Channel {
     /// certificate is not verified.
     async fn first_exchange(
         &self,
-        deciding: MutexGuard<'_, ()>,
+        mut deciding: Option<MutexGuard<'_, ()>>,
         request: &mut Request,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, Fault> {
@@ -98,19 +99,15 @@ impl Channel {
             registry = host.registry(),
             "no https here, trying plain http"
         );
-        let held = if fault::is_no_tls(&error) {
+        if fault::is_no_tls(&error) {
             // Who answers like this will not speak https: the others need not wait for more.
             host.decide(Scheme::Http);
-            drop(deciding);
-            None
-        } else {
-            Some(deciding)
-        };
+            drop(deciding.take());
+        }
         let plain = self.exchange_at(Scheme::Http, request, authorization).await;
         if plain.is_ok() {
             host.decide(Scheme::Http);
         }
-        drop(held);
         match plain {
             // Where nothing listens, what https said is told: it is what should have worked.
             Err(Fault::NoAnswer(plain, _)) if plain.is_connect() => {

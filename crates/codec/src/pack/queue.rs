@@ -13,7 +13,7 @@ use super::threads;
 /// The work that was started and whose results were not taken yet.
 pub(crate) struct Queue<T> {
     waiting: VecDeque<Receiver<io::Result<T>>>,
-    /// How many pieces of work it may have, and all queues together before each has but one.
+    /// How many pieces of work all queues may have together before each has but one.
     most: usize,
 }
 
@@ -31,8 +31,8 @@ impl<T: Send + 'static> Queue<T> {
 
     /// Returns whether more work should wait until a result was taken.
     pub(crate) fn is_full(&self) -> bool {
-        let others_wait = || STARTED.load(Ordering::Relaxed) >= self.most;
-        self.waiting.len() >= self.most || (!self.waiting.is_empty() && others_wait())
+        // Those of this queue are among them.
+        !self.waiting.is_empty() && STARTED.load(Ordering::Relaxed) >= self.most
     }
 
     /// Gives work to the next core that is free.

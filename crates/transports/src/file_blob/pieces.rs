@@ -119,7 +119,7 @@ impl Reader {
     /// Asks the file system; that may block.
     fn is_in_memory(&self) -> impl Future<Output = bool> + use<> {
         let file = Arc::clone(&self.file);
-        let asked = blocking(move || lies_in_memory(&file));
+        let asked = blocking(move || dhow_layout::lies_in_memory(&file));
         async { asked.await.unwrap_or(false) }
     }
 
@@ -154,20 +154,6 @@ fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>
 #[cfg(not(target_os = "linux"))]
 fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
     Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// Returns whether a file is on a file system that is in memory, and so is never waited for. Blocks.
-#[cfg(target_os = "linux")]
-fn lies_in_memory(file: &File) -> bool {
-    /// `TMPFS_MAGIC` of linux/magic.h: tmpfs cannot be asked what it has in memory.
-    const TMPFS: u64 = 0x0102_1994;
-
-    rustix::fs::fstatfs(file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(TMPFS))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn lies_in_memory(_: &File) -> bool {
-    false
 }
 
 /// Sends what is left of a part of a file. Blocks.
