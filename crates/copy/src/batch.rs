@@ -21,7 +21,7 @@ use dhow_model::{Digest, Repository};
 use dhow_transport::ReuseScope;
 use tokio::sync::Notify;
 
-use crate::flow::Flow;
+use crate::flow::{Flow, Prospect};
 
 /// How many blobs are remembered. A mirror of a hundred thousand images has as many that no other
 /// image shares; what is forgotten is only asked for again.
@@ -90,7 +90,7 @@ impl Batch {
     /// have blobs in common at all: directories have not.
     pub fn new(shares_blobs: bool) -> Arc<Self> {
         Arc::new(Self {
-            flow: Arc::new(Flow::new(None, CAPS, None)),
+            flow: Arc::new(Flow::new(None, CAPS, Prospect::default())),
             shares_blobs,
             table: Mutex::default(),
             news: Notify::new(),

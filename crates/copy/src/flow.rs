@@ -1,14 +1,18 @@
 //! How many blobs move at once: more as long as more brings something.
 //!
-//! It begins with a few, and with twice as many small ones. Whenever as many blobs have arrived as
-//! are in flight, the throughput since the last time is looked at, in bytes and in blobs: small blobs
-//! wait for round trips and large ones for the link. While it grows, and blobs are small, twice as
-//! many are let through; when it falls, half as many, and from then on one more at a time.
+//! It begins with a few, with more if they are small, and with most if they have a long way. Whenever
+//! as many blobs have arrived as are in flight, the throughput since the last time is looked at, in
+//! bytes and in blobs: small blobs wait for round trips and large ones for the link. While it grows,
+//! and blobs are small, twice as many are let through; when it falls, half as many, and from then on
+//! one more at a time.
+//!
+//! Where no round trip takes time, more small blobs at once only share the processor of the one that
+//! takes them, and each brings a connection: their number grows if they wait for something else there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 /// How many blobs move at once in the beginning.
 const FIRST: usize = 6;
@@ -16,10 +20,23 @@ const FIRST: usize = 6;
 const MOST: usize = 32;
 /// Blobs up to this size in bytes, on average, wait for round trips more than for the link.
 const SMALL: u64 = 1024 * 1024;
+/// How many small blobs keep the processors of a place busy that is near.
+const ENOUGH_NEAR: usize = 2 * FIRST;
+/// How long a small blob takes that is near and waits for more than a processor.
+const LONG: Duration = Duration::from_millis(100);
 /// How much more throughput is worth more blobs at once.
 const GAIN: f64 = 1.2;
 /// How much less is a sign that they are in each other's way.
 const LOSS: f64 = 0.6;
+
+/// What is known of blobs and of their way before the first one moves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Prospect {
+    /// How many bytes they have on average.
+    pub(crate) average: Option<u64>,
+    /// Whether requests take work rather than time, at both ends.
+    pub(crate) near: bool,
+}
 
 /// Lets blobs through.
 #[derive(Debug)]
@@ -35,6 +52,9 @@ struct State {
     /// How many slots are to be taken away when they come back.
     owed: usize,
     window: Window,
+    /// Connections are not made any more.
+    warm: bool,
+    near: bool,
     best: Rate,
     /// There were too many once: from then on one more is tried at a time.
     lost: bool,
@@ -54,18 +74,28 @@ struct Rate {
     bytes: f64,
 }
 
+impl Prospect {
+    /// Returns how many blobs move in the beginning. Small ones that have a long way wait for round
+    /// trips, and so does every connection that is added later.
+    fn first(self) -> usize {
+        let are_small = self.average.is_some_and(|average| average < SMALL);
+        match (are_small, self.near) {
+            (false, _) => FIRST,
+            (true, true) => ENOUGH_NEAR,
+            (true, false) => 4 * FIRST,
+        }
+    }
+}
+
 impl Flow {
     /// Returns a flow between places that take `caps` blobs at once. A number that is `given` by the
-    /// user stays as it is. Blobs that are known to be small on `average` begin with twice as many:
-    /// they wait for round trips, and so does every connection that is added later.
-    pub(crate) fn new(given: Option<usize>, caps: usize, average: Option<u64>) -> Self {
+    /// user stays as it is.
+    pub(crate) fn new(given: Option<usize>, caps: usize, prospect: Prospect) -> Self {
         let most = given.unwrap_or(MOST).min(caps).max(1);
-        let are_small = average.is_some_and(|average| average < SMALL);
-        let first = if are_small { 2 * FIRST } else { FIRST };
         let limit = if given.is_some() {
             most
         } else {
-            most.min(first)
+            most.min(prospect.first())
         };
         Self {
             slots: Semaphore::new(limit),
@@ -74,6 +104,8 @@ impl Flow {
                 limit,
                 owed: 0,
                 window: Window::new(),
+                warm: false,
+                near: prospect.near,
                 best: Rate::default(),
                 lost: false,
             }),
@@ -118,11 +150,18 @@ impl State {
         if self.window.blobs < self.limit {
             return;
         }
-        let rate = self.window.rate();
-        let is_small = self.window.bytes / (self.window.blobs as u64) < SMALL;
-        self.window = Window::new();
+        let window = std::mem::replace(&mut self.window, Window::new());
+        let was_warm = std::mem::replace(&mut self.warm, true);
+        if self.near && !was_warm {
+            // Near by, making the connections takes longer than all that can be compared with it.
+            return;
+        }
+        let rate = window.rate();
+        // As many arrive in a window as are in flight: it is as long as one of them takes.
+        let waits = !self.near || window.start.elapsed() >= LONG;
+        let may_grow = waits || self.limit < ENOUGH_NEAR;
         let gain = rate.over(self.best);
-        if gain >= GAIN && is_small {
+        if gain >= GAIN && may_grow && window.is_of_small() {
             let more = if self.lost { 1 } else { self.limit };
             self.limit = (self.limit + more).min(most);
         } else if gain < LOSS && self.limit > FIRST {
@@ -142,6 +181,10 @@ impl Window {
             blobs: 0,
             bytes: 0,
         }
+    }
+
+    const fn is_of_small(&self) -> bool {
+        self.bytes / (self.blobs as u64) < SMALL
     }
 
     fn rate(&self) -> Rate {
@@ -201,30 +244,54 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn blobs_that_wait_for_round_trips_are_many_at_once() {
-        let flow = Flow::new(None, 64, None);
+        let flow = Flow::new(None, 64, Prospect::default());
         let round_trips = |_| Duration::from_millis(40);
         assert_eq!(limit_after(&flow, 200, 1000, round_trips).await, MOST);
     }
 
     #[test]
-    fn more_small_blobs_than_large_ones_move_in_the_beginning() {
-        for (given, caps, average, expected) in [
-            (None, 64, SMALL, FIRST),
-            (None, 64, SMALL - 1, 2 * FIRST),
-            (None, 8, 1, 8),
-            (None, 4, 1, 4),
-            (Some(3), 64, 1, 3),
-            (Some(40), 64, 1, 40),
+    fn more_small_blobs_than_large_ones_move_in_the_beginning_and_most_on_a_long_way() {
+        for (given, caps, average, near, expected) in [
+            (None, 64, SMALL, false, FIRST),
+            (None, 64, SMALL, true, FIRST),
+            (None, 64, SMALL - 1, false, 4 * FIRST),
+            (None, 64, SMALL - 1, true, ENOUGH_NEAR),
+            (None, 8, 1, true, 8),
+            (None, 4, 1, false, 4),
+            (Some(3), 64, 1, false, 3),
+            (Some(40), 64, 1, true, 40),
         ] {
-            let flow = Flow::new(given, caps, Some(average));
+            let average = Some(average);
+            let flow = Flow::new(given, caps, Prospect { average, near });
             assert_eq!(flow.slots.available_permits(), expected);
             assert_eq!(flow.lock().limit, expected);
         }
     }
 
     #[tokio::test(start_paused = true)]
+    async fn small_blobs_near_by_grow_in_number_only_if_they_wait_there() {
+        let busy = |count: usize| Duration::from_millis(3) * u32::try_from(count).unwrap();
+        let waiting = |_| Duration::from_millis(150);
+        for average in [1000, 4 * SMALL] {
+            let near = || {
+                let average = Some(average);
+                Flow::new(
+                    None,
+                    64,
+                    Prospect {
+                        average,
+                        near: true,
+                    },
+                )
+            };
+            assert_eq!(limit_after(&near(), 300, 1000, busy).await, ENOUGH_NEAR);
+            assert_eq!(limit_after(&near(), 300, 1000, waiting).await, MOST);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn blobs_that_wait_for_the_link_are_not() {
-        let flow = Flow::new(None, 64, None);
+        let flow = Flow::new(None, 64, Prospect::default());
         let link = |count: usize| Duration::from_millis(100) * u32::try_from(count).unwrap();
         let limit = limit_after(&flow, 200, 1 << 24, link).await;
         assert_eq!(limit, FIRST);
@@ -232,7 +299,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn when_throughput_breaks_down_fewer_move() {
-        let flow = Flow::new(None, 64, None);
+        let flow = Flow::new(None, 64, Prospect::default());
         limit_after(&flow, 200, 1000, |_| Duration::from_millis(40)).await;
         let crowded = |count: usize| Duration::from_millis(10 * (count * count) as u64);
         let limit = limit_after(&flow, 200, 1000, crowded).await;
@@ -243,7 +310,7 @@ mod tests {
     async fn the_number_that_the_user_gives_and_the_caps_hold() {
         let fast = |_| Duration::from_millis(1);
         for (given, caps, expected) in [(Some(3), 64, 3), (Some(50), 6, 6), (None, 4, 4)] {
-            let flow = Flow::new(given, caps, None);
+            let flow = Flow::new(given, caps, Prospect::default());
             assert_eq!(limit_after(&flow, 100, 1, fast).await, expected);
         }
     }

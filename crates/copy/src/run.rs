@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::admit::{Content, Tree};
 use crate::assemble::Member;
-use crate::flow::Flow;
+use crate::flow::{Flow, Prospect};
 use crate::plan::{BlobKey, BlobPlan, Plan};
 use crate::publish::{Publication, Published};
 use crate::queue::{Asking, Ready};
@@ -189,7 +189,13 @@ fn flow(work: &Work) -> Arc<Flow> {
     match &context.batch {
         // Places that take only a few at once have a flow for each.
         Some(batch) if given.is_none() && caps >= batch.flow().most() => batch.flow(),
-        _ => Arc::new(Flow::new(given, caps, Some(average(&work.plan.blobs)))),
+        _ => {
+            let prospect = Prospect {
+                average: Some(average(&work.plan.blobs)),
+                near: context.source.is_near() && context.sink.is_near(),
+            };
+            Arc::new(Flow::new(given, caps, prospect))
+        }
     }
 }
 

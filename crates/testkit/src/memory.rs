@@ -31,6 +31,7 @@ struct Inner {
     reference: Option<Reference>,
     source_caps: SourceCaps,
     sink_caps: SinkCaps,
+    far: bool,
     state: Mutex<State>,
 }
 
@@ -142,6 +143,7 @@ impl Memory {
                 verifies: false,
                 scope: ReuseScope(format!("memory:{name}")),
             },
+            far: false,
             state: Mutex::new(state),
         }))
     }
@@ -157,6 +159,13 @@ impl Memory {
     #[must_use]
     pub fn with_source_caps(mut self, change: impl FnOnce(&mut SourceCaps)) -> Self {
         change(&mut self.own().source_caps);
+        self
+    }
+
+    /// Makes the place one to which the way is long. For a place that is not shared yet.
+    #[must_use]
+    pub fn far_away(mut self) -> Self {
+        self.own().far = true;
         self
     }
 

@@ -90,6 +90,12 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Returns whether requests take work rather than time here: files, and a host that is reached in
+    /// hardly any. Known once something was asked for.
+    fn is_near(&self) -> bool {
+        true
+    }
+
     /// Returns what the location names: bytes as stored, digest verified.
     async fn root(&self) -> Result<RawManifest>;
 
@@ -145,6 +151,12 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
 
     /// Returns what this sink takes.
     fn caps(&self) -> &SinkCaps;
+
+    /// Returns whether requests take work rather than time here: files, and a host that is reached in
+    /// hardly any. Known once something was asked for.
+    fn is_near(&self) -> bool {
+        true
+    }
 
     /// Returns the digest of what stands under the location's name at present, if that can be
     /// known cheaply.

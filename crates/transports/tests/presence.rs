@@ -95,6 +95,12 @@ const MEDIUM: usize = 100_000;
 const LARGE: usize = 500_000;
 
 #[tokio::test]
+async fn a_registry_that_was_not_reached_yet_is_taken_for_far() {
+    let server = empty(|_, _| false).await;
+    assert!(!sink_of(&server, None).await.is_near());
+}
+
+#[tokio::test]
 async fn a_blob_that_is_not_there_is_asked_for_by_beginning_its_upload() {
     let server = empty(|_, _| false).await;
     let sink = sink_of(&server, None).await;

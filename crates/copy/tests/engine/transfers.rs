@@ -146,6 +146,21 @@ async fn blobs_move_at_once_and_no_more_of_them_than_allowed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn more_small_blobs_are_on_a_long_way_than_on_a_short_one() {
+    let image = ImageSpec::oci(12).layers(60).layer_size(1024).build();
+    let from = || Memory::holding("from", &image);
+    let to = || Memory::new("to");
+    for (from, to, is_far) in [
+        (from(), to(), false),
+        (from().far_away(), to(), true),
+        (from(), to().far_away(), true),
+    ] {
+        copy(&from, &to, options()).await.unwrap();
+        assert_eq!(to.most_in_flight() > 12, is_far, "{}", to.most_in_flight());
+    }
+}
+
 #[tokio::test]
 async fn the_caps_of_either_side_bound_the_blobs_in_flight() {
     let image = ImageSpec::oci(11).layers(8).layer_size(8192).build();

@@ -59,6 +59,10 @@ impl Sink for MemorySink {
         &self.0.0.sink_caps
     }
 
+    fn is_near(&self) -> bool {
+        !self.0.0.far
+    }
+
     async fn present_root(&self) -> Result<Option<Digest>> {
         Ok(self.0.root().map(|root| root.digest()))
     }

@@ -26,6 +26,10 @@ impl Source for MemorySource {
         self.0.0.source_caps
     }
 
+    fn is_near(&self) -> bool {
+        !self.0.0.far
+    }
+
     async fn root(&self) -> Result<RawManifest> {
         self.0.record(Call::Root);
         let missing = || Error::new(Kind::NotFound, "there is no image");

@@ -95,6 +95,10 @@ impl Sink for DockerSink {
         &self.caps
     }
 
+    fn is_near(&self) -> bool {
+        self.client.is_near()
+    }
+
     async fn present_root(&self) -> Result<Option<Digest>> {
         let Some(reference) = self.location.manifest() else {
             return Ok(None);

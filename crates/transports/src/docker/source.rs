@@ -208,6 +208,11 @@ impl Source for DockerSource {
         (repository != self.location.repository()).then(|| repository.to_string())
     }
 
+    fn is_near(&self) -> bool {
+        let place = self.chosen.get().and_then(|at| self.places.get(*at));
+        place.is_some_and(|place| place.client.is_near())
+    }
+
     async fn root(&self) -> Result<RawManifest> {
         let fetching = self.root.get_or_try_init(|| async {
             let asked = self
