@@ -60,6 +60,11 @@ impl RepositoryClient {
         &self.repository
     }
 
+    /// Returns whether a request to the registry costs more work than time, as far as that is known.
+    pub fn is_near(&self) -> bool {
+        self.channel.host().is_near()
+    }
+
     /// Returns a request to a path below the repository.
     pub(crate) fn request(&self, method: Method, below: &str) -> Request {
         self.request_to(method, self.path(below))

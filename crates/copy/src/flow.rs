@@ -52,9 +52,10 @@ struct State {
     /// How many slots are to be taken away when they come back.
     owed: usize,
     window: Window,
-    /// Connections are not made any more.
-    warm: bool,
     near: bool,
+    /// Near by, making the connections takes longer than all that can be compared with it: the first
+    /// window says nothing.
+    cold: bool,
     best: Rate,
     /// There were too many once: from then on one more is tried at a time.
     lost: bool,
@@ -104,8 +105,8 @@ impl Flow {
                 limit,
                 owed: 0,
                 window: Window::new(),
-                warm: false,
                 near: prospect.near,
+                cold: prospect.near,
                 best: Rate::default(),
                 lost: false,
             }),
@@ -151,9 +152,7 @@ impl State {
             return;
         }
         let window = std::mem::replace(&mut self.window, Window::new());
-        let was_warm = std::mem::replace(&mut self.warm, true);
-        if self.near && !was_warm {
-            // Near by, making the connections takes longer than all that can be compared with it.
+        if std::mem::take(&mut self.cold) {
             return;
         }
         let rate = window.rate();
@@ -273,19 +272,13 @@ mod tests {
         let busy = |count: usize| Duration::from_millis(3) * u32::try_from(count).unwrap();
         let waiting = |_| Duration::from_millis(150);
         for average in [1000, 4 * SMALL] {
-            let near = || {
-                let average = Some(average);
-                Flow::new(
-                    None,
-                    64,
-                    Prospect {
-                        average,
-                        near: true,
-                    },
-                )
+            let near = Prospect {
+                average: Some(average),
+                near: true,
             };
-            assert_eq!(limit_after(&near(), 300, 1000, busy).await, ENOUGH_NEAR);
-            assert_eq!(limit_after(&near(), 300, 1000, waiting).await, MOST);
+            let flow = || Flow::new(None, 64, near);
+            assert_eq!(limit_after(&flow(), 300, 1000, busy).await, ENOUGH_NEAR);
+            assert_eq!(limit_after(&flow(), 300, 1000, waiting).await, MOST);
         }
     }
 

@@ -108,11 +108,6 @@ impl RepositoryClient {
         self.channel.host().uploads()
     }
 
-    /// Returns whether a request to the registry costs more work than time, as far as that is known.
-    pub fn is_near(&self) -> bool {
-        self.channel.host().is_near()
-    }
-
     /// Asks the registry to take a blob from another of its repositories. A registry that cannot
     /// do that begins an upload instead.
     pub async fn mount(&self, digest: &Digest, from: &Repository) -> Result<UploadStart, Error> {

@@ -62,6 +62,11 @@ impl DockerSource {
         }
     }
 
+    /// Returns the place that serves the image, once that is known.
+    fn serving(&self) -> Option<&Place> {
+        self.places.get(*self.chosen.get()?)
+    }
+
     /// Asks the place that serves the image. The first time, all places in their order, until one
     /// has what is asked for.
     async fn ask<T, F>(
@@ -76,8 +81,7 @@ impl DockerSource {
             Some(_) => None,
             None => Some(self.choosing.lock().await),
         };
-        if let Some(&at) = self.chosen.get() {
-            let place = &self.places[at];
+        if let Some(place) = self.serving() {
             return question(place.client.clone(), place.manifest.clone())
                 .await
                 .map_err(convert);
@@ -204,13 +208,12 @@ impl Source for DockerSource {
     }
 
     fn served_by(&self) -> Option<String> {
-        let repository = self.places.get(*self.chosen.get()?)?.client.repository();
+        let repository = self.serving()?.client.repository();
         (repository != self.location.repository()).then(|| repository.to_string())
     }
 
     fn is_near(&self) -> bool {
-        let place = self.chosen.get().and_then(|at| self.places.get(*at));
-        place.is_some_and(|place| place.client.is_near())
+        self.serving().is_some_and(|place| place.client.is_near())
     }
 
     async fn root(&self) -> Result<RawManifest> {
