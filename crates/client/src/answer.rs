@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, LINK, LOCATION, WARNING};
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use url::Url;
@@ -57,6 +57,10 @@ impl Answer {
 
     pub(crate) fn status(&self) -> StatusCode {
         self.response.status()
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.response.version()
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use http::Version;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -14,6 +15,7 @@ use crate::auth::Challenge;
 use crate::fault;
 use crate::gate::Gates;
 use crate::guard::Guard;
+use crate::origin;
 use crate::pace::Pace;
 use crate::tls::{self, Loaded, Trust};
 use crate::upload_facts::UploadFacts;
@@ -39,7 +41,8 @@ pub(crate) struct HostKey {
 pub(crate) enum Lane {
     /// Small requests: HTTP/2 where the server has it.
     Small,
-    /// Blobs: HTTP/1.1, because one HTTP/2 connection is one TCP window for all transfers.
+    /// Blobs: HTTP/1.1, because one HTTP/2 connection is one TCP window for all transfers. The POST
+    /// that begins an upload is a small request, so that what blobs come on was warmed by blobs.
     Bulk,
 }
 
@@ -61,6 +64,8 @@ pub(crate) struct Host {
     challenges: Mutex<HashMap<String, Challenge>>,
     uploads: UploadFacts,
     reached_in: Arc<OnceLock<Duration>>,
+    /// What small requests are answered with.
+    version: OnceLock<Version>,
     guard: Guard,
     pace: Pace,
     gates: Gates,
@@ -96,6 +101,7 @@ impl Host {
             challenges: Mutex::default(),
             uploads: UploadFacts::default(),
             reached_in: Arc::default(),
+            version: OnceLock::new(),
             guard,
             pace: Pace::default(),
             gates: Gates::default(),
@@ -143,6 +149,21 @@ impl Host {
         reached_in.is_some_and(|reached_in| *reached_in < NEAR)
     }
 
+    /// Notes what a small request was answered with.
+    pub(crate) fn learn_version(&self, version: Version) {
+        self.version.get_or_init(|| version);
+    }
+
+    /// Returns whether the registry has no HTTP/2: blobs then go over the same connections as all
+    /// else. Where it leads to may have it.
+    fn has_one_lane(&self, url: &Url) -> bool {
+        let version = self.version.get();
+        version.is_some_and(|version| *version < Version::HTTP_2)
+            && self
+                .base(Scheme::Https)
+                .is_ok_and(|base| origin::same(&base, url))
+    }
+
     /// Returns the challenge that the host gave for a repository.
     pub(crate) fn challenge(&self, repository: &str) -> Option<Challenge> {
         self.lock_challenges().get(repository).cloned()
@@ -179,8 +200,8 @@ impl Host {
         }
         let secure = self.secure.get_or_try_init(|| self.secure(session)).await?;
         Ok(match lane {
-            Lane::Small => secure.small.clone(),
-            Lane::Bulk => secure.bulk.clone(),
+            Lane::Bulk if !self.has_one_lane(url) => secure.bulk.clone(),
+            Lane::Bulk | Lane::Small => secure.small.clone(),
         })
     }
 

@@ -53,6 +53,14 @@ impl Identity {
         }
     }
 
+    /// Offers HTTP/2 to those who can speak it.
+    #[must_use]
+    pub fn with_http2(mut self) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        self
+    }
+
     /// Returns the certificate of the authority (PEM).
     pub fn authority(&self) -> &str {
         &self.authority

@@ -1,5 +1,5 @@
-//! A scripted HTTP/1.1 server on loopback: it answers what the test says, with faults where the
-//! test wants them, and records what it was asked.
+//! A scripted server on loopback: it answers what the test says, with faults where the test wants
+//! them, and records what it was asked. It speaks HTTP/2, too, where its identity offers that.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,11 +10,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -40,6 +40,8 @@ pub struct ScriptedServer {
 pub struct Seen {
     /// `GET`.
     pub method: String,
+    /// The version of HTTP that it came with.
+    pub version: Version,
     /// The path without the query.
     pub path: String,
     /// The query, empty if there is none.
@@ -265,7 +267,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, count: Arc<AtomicUsi
         connections.spawn(async move {
             let tls = shared.tls.clone();
             let service = service_fn(move |request| answer(shared.clone(), request));
-            let http = http1::Builder::new();
+            let http = auto::Builder::new(TokioExecutor::new());
             // A connection that breaks is what tests are about.
             match tls {
                 None => drop(http.serve_connection(TokioIo::new(stream), service).await),
@@ -286,6 +288,7 @@ async fn answer(
     let (head, mut body) = request.into_parts();
     let seen = Seen {
         method: head.method.to_string(),
+        version: head.version,
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,

@@ -10,7 +10,7 @@ use url::Url;
 use super::Channel;
 use crate::answer::Answer;
 use crate::fault;
-use crate::host::Scheme;
+use crate::host::{Lane, Scheme};
 use crate::origin::{self, redacted};
 use crate::request::{Request, Target};
 use crate::wire::{Incoming, WireError};
@@ -134,6 +134,9 @@ impl Channel {
         answer.log_warnings(self.session());
         let host = &self.0.host;
         if answer.at_origin() {
+            if request.lane == Lane::Small {
+                host.learn_version(answer.version());
+            }
             host.pace()
                 .learn(host.registry(), answer.status(), answer.headers());
         }

@@ -7,7 +7,6 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use url::{Url, form_urlencoded};
 
 use super::Upload;
-use crate::host::Lane;
 use crate::repository::scope;
 use crate::request::Request;
 use crate::upload_facts::{OwnMounts, UploadFacts};
@@ -27,8 +26,7 @@ pub enum UploadStart {
 impl RepositoryClient {
     /// Starts an upload.
     pub async fn start_upload(&self) -> Result<Upload, Error> {
-        let mut request = self.request(Method::POST, "blobs/uploads/");
-        request.lane = Lane::Bulk;
+        let request = self.request(Method::POST, "blobs/uploads/");
         match self.started(request).await? {
             UploadStart::Session(upload) => Ok(upload),
             UploadStart::Mounted => Err(Error::protocol(
@@ -44,9 +42,7 @@ impl RepositoryClient {
         if facts.own_mounts() == OwnMounts::Refuses {
             return Ok(UploadStart::Session(self.start_upload().await?));
         }
-        let mut request = self.mount_request(digest, &self.repository);
-        // The bytes will follow on the same connection.
-        request.lane = Lane::Bulk;
+        let request = self.mount_request(digest, &self.repository);
         match self.started(request).await {
             Ok(start) => {
                 if matches!(start, UploadStart::Mounted) {

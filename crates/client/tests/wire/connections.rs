@@ -4,16 +4,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dhow_client::{ErrorKind, ManifestRef, Timeouts};
+use dhow_client::{Content, ErrorKind, ManifestRef, Timeouts, Upload};
 use dhow_config::{ConfigOverrides, EnvSnapshot};
 use dhow_model::Tag;
 use dhow_testkit::identity::Identity;
 use dhow_testkit::scripted::{Reply, ScriptedServer};
+use http::Version;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::tls::{secure, trusting};
 use crate::*;
 
 /// `me` and `proxy word`, as a URL has them and as Basic has them.
@@ -193,6 +195,50 @@ async fn a_second_request_does_not_wait_for_what_plain_http_answers_to_the_first
     }
     // One that was offered TLS, and one for each request.
     assert_eq!(server.connections(), 3);
+}
+
+/// A registry over TLS that takes everything, and a client that has spoken to it.
+async fn spoken_to(identity: &Identity) -> (ScriptedServer, RepositoryClient, tempfile::TempDir) {
+    let server = ScriptedServer::start_tls(identity, |seen, _| match seen.method.as_str() {
+        "HEAD" => Reply::status(404),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        _ => Reply::status(201),
+    })
+    .await;
+    let certificates = trusting(identity);
+    let client = secure(&server, Credentials::Anonymous, &certificates, None);
+    let latest = ManifestRef::Tag(Tag::latest());
+    assert!(client.head_manifest(&latest).await.unwrap().is_none());
+    (server, client, certificates)
+}
+
+async fn sent(mut upload: Upload) {
+    let content = Content::from_bytes(Bytes::from_static(b"x"), Some(blob(b"x").digest));
+    upload.send(content).await.unwrap();
+}
+
+/// What blobs come on has a window that blobs have opened.
+#[tokio::test]
+async fn blobs_have_connections_that_no_small_request_has_taken() {
+    let identity = Identity::new().with_http2();
+    let (server, client, _certificates) = spoken_to(&identity).await;
+    let begun = futures_util::future::try_join_all((0..8).map(|_| client.start_upload()));
+    for upload in begun.await.unwrap() {
+        sent(upload).await;
+    }
+    assert_eq!(server.connections(), 2, "{:?}", server.lines());
+    for seen in server.seen() {
+        let is_blob = seen.method == "PUT";
+        let expected = [Version::HTTP_2, Version::HTTP_11][usize::from(is_blob)];
+        assert_eq!(seen.version, expected, "{}", seen.line());
+    }
+}
+
+#[tokio::test]
+async fn blobs_share_the_connections_of_a_registry_without_http_2() {
+    let (server, client, _certificates) = spoken_to(&Identity::new()).await;
+    sent(client.start_upload().await.unwrap()).await;
+    assert_eq!(server.connections(), 1, "{:?}", server.lines());
 }
 
 #[tokio::test]

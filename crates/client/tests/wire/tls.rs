@@ -10,13 +10,13 @@ use dhow_testkit::scripted::{Reply, ScriptedServer, Seen};
 use crate::*;
 
 /// A directory with an authority's certificate, as `--cert-dir` takes it.
-fn trusting(identity: &Identity) -> tempfile::TempDir {
+pub(crate) fn trusting(identity: &Identity) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("ca.crt"), identity.authority()).unwrap();
     directory
 }
 
-fn secure(
+pub(crate) fn secure(
     server: &ScriptedServer,
     credentials: Credentials,
     certificates: &tempfile::TempDir,
