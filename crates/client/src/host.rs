@@ -164,6 +164,19 @@ impl Host {
                 .is_ok_and(|base| origin::same(&base, url))
     }
 
+    /// Begins to make a connection for blobs, if there are fewer than `most`, if it would take time, and
+    /// if the one that small requests use is none for blobs.
+    pub(crate) fn connect_ahead(&self, most: usize) {
+        let has_http2 = self.version.get() == Some(&Version::HTTP_2);
+        if has_http2
+            && !self.is_near()
+            && let Some(secure) = self.secure.get()
+            && let Ok(base) = self.base(Scheme::Https)
+        {
+            secure.bulk.connect_ahead(&base, most);
+        }
+    }
+
     /// Returns the challenge that the host gave for a repository.
     pub(crate) fn challenge(&self, repository: &str) -> Option<Challenge> {
         self.lock_challenges().get(repository).cloned()

@@ -65,6 +65,12 @@ impl RepositoryClient {
         self.channel.host().is_near()
     }
 
+    /// Begins to make a connection for a blob that will be sent soon, if there are fewer than `most`,
+    /// and if it would not be there when the blob may be sent.
+    pub fn connect_ahead(&self, most: usize) {
+        self.channel.host().connect_ahead(most);
+    }
+
     /// Returns a request to a path below the repository.
     pub(crate) fn request(&self, method: Method, below: &str) -> Request {
         self.request_to(method, self.path(below))

@@ -118,6 +118,11 @@ impl Flow {
         self.most
     }
 
+    /// Returns how many blobs move at once at present.
+    pub(crate) fn limit(&self) -> usize {
+        self.lock().limit
+    }
+
     /// Waits until one more blob may move.
     pub(crate) async fn enter(&self) -> Option<SemaphorePermit<'_>> {
         self.slots.acquire().await.ok()

@@ -7,6 +7,7 @@ pub mod evil;
 pub mod identity;
 pub mod image;
 pub mod memory;
+pub mod proxy;
 pub mod scripted;
 pub mod sif;
 pub mod tar;

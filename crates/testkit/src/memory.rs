@@ -46,6 +46,7 @@ struct State {
     faults: Vec<Fault>,
     in_flight: usize,
     most_in_flight: usize,
+    expected: usize,
 }
 
 /// Something that was asked of the place.
@@ -242,6 +243,11 @@ impl Memory {
     /// Returns how many blobs were received at once at most.
     pub fn most_in_flight(&self) -> usize {
         self.state().most_in_flight
+    }
+
+    /// Returns how many blobs it was told to expect at once.
+    pub fn expected(&self) -> usize {
+        self.state().expected
     }
 
     /// Returns how many blobs are being received.

@@ -176,6 +176,10 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Notes that blobs may be put, so many at once, so that what this takes can be made ready. Some of
+    /// them may turn out to be here.
+    fn expect_blobs(&self, _at_once: usize) {}
+
     /// Makes a blob available without sending its bytes, if it is present already or can be
     /// mounted or linked.
     async fn reuse(&self, want: &BlobWant) -> Result<Option<Placed>>;

@@ -36,6 +36,7 @@ const MAX_UNPROCESSED: u32 = 2;
 pub(crate) struct Wire(Arc<Inner>);
 
 struct Inner {
+    connector: Connector,
     client: Client<Connector, Outgoing>,
     proxies: Arc<ProxyRules>,
     user_agent: HeaderValue,
@@ -59,6 +60,7 @@ impl Wire {
     pub(crate) fn new(options: WireOptions) -> Self {
         let proxies = Arc::clone(&options.proxies);
         let user_agent = options.user_agent.clone();
+        let connector = Connector::new(options);
         let client = Client::builder(Drivers)
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -69,12 +71,21 @@ impl Wire {
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_max_send_buf_size(MAX_BUFFER)
-            .build(Connector::new(options));
+            .build(connector.clone());
         Self(Arc::new(Inner {
+            connector,
             client,
             proxies,
             user_agent,
         }))
+    }
+
+    /// Begins to make a connection that a request will want soon, if there are fewer than `most`.
+    pub(crate) fn connect_ahead(&self, url: &Url, most: usize) {
+        // What is wrong with the URL, the request will tell.
+        if let Ok(target) = bare(url) {
+            self.0.connector.connect_ahead(target, most);
+        }
     }
 
     /// Sends a request and returns the head of the answer. User and fragment of the URL are not

@@ -9,6 +9,7 @@ use hyper_util::client::legacy::connect::{self, Connected};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::ahead::Open;
 use super::drive::Wheel;
 
 /// Bytes in both directions: TCP, TLS, or TLS in the TLS of a proxy.
@@ -21,6 +22,7 @@ pub(super) struct Connection {
     stream: TokioIo<Box<dyn Stream>>,
     speaks: Speaks,
     wheel: Wheel,
+    _counted: Open,
 }
 
 /// How requests are written.
@@ -35,11 +37,12 @@ pub(super) enum Speaks {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Box<dyn Stream>, speaks: Speaks) -> Self {
+    pub(super) fn new(stream: Box<dyn Stream>, speaks: Speaks, counted: Open) -> Self {
         Self {
             stream: TokioIo::new(stream),
             speaks,
             wheel: Wheel::default(),
+            _counted: counted,
         }
     }
 }

@@ -20,9 +20,10 @@ use futures_core::future::BoxFuture;
 use http::header::USER_AGENT;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Uri};
+use hyper::rt::Executor as _;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
@@ -30,6 +31,7 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 use url::Url;
 
+use super::ahead::{Ahead, Open};
 use super::connection::{Connection, Speaks, Stream};
 use super::hop::{Hop, Protocol};
 use super::{BoxError, WireOptions};
@@ -57,6 +59,8 @@ struct Inner {
     user_agent: HeaderValue,
     timeout: Duration,
     reached_in: Arc<OnceLock<Duration>>,
+    ahead: Ahead,
+    open: Open,
 }
 
 impl Connector {
@@ -80,7 +84,22 @@ impl Connector {
             user_agent: options.user_agent,
             timeout: options.connect,
             reached_in: options.reached_in,
+            ahead: Ahead::default(),
+            open: Open::default(),
         }))
+    }
+
+    /// Begins to make a connection that will be asked for soon, if there are fewer than `most`.
+    pub(super) fn connect_ahead(&self, target: Uri, most: usize) {
+        if self.0.open.count() >= most {
+            return;
+        }
+        let (inner, counted) = (Arc::clone(&self.0), self.0.open.clone());
+        let hand_in = self.0.ahead.begin(target.clone());
+        TokioExecutor::new().execute(async move {
+            // Nobody takes it when the pool is gone, or found it too old.
+            let _nobody = hand_in.send(inner.connect_in_time(&target, counted).await);
+        });
     }
 }
 
@@ -96,16 +115,26 @@ impl Service<Uri> for Connector {
     fn call(&mut self, target: Uri) -> Self::Future {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
-            match tokio::time::timeout(inner.timeout, inner.connect(&target)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            // What went wrong while nobody waited for it is not told: it may be over.
+            if let Some(begun) = inner.ahead.take(&target)
+                && let Ok(Ok(connection)) = begun.await
+            {
+                return Ok(connection);
             }
+            inner.connect_in_time(&target, inner.open.clone()).await
         })
     }
 }
 
 impl Inner {
-    async fn connect(&self, target: &Uri) -> Result<Connection, BoxError> {
+    async fn connect_in_time(&self, target: &Uri, counted: Open) -> Result<Connection, BoxError> {
+        match tokio::time::timeout(self.timeout, self.connect(target, counted)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    async fn connect(&self, target: &Uri, counted: Open) -> Result<Connection, BoxError> {
         let is_secure = target.scheme() == Some(&Scheme::HTTPS);
         let proxy = self.proxies.proxy(&Url::parse(&target.to_string())?);
         let stream = match proxy {
@@ -121,19 +150,21 @@ impl Inner {
                 match hop.protocol {
                     Protocol::Socks => socks(&hop, stream, target).await?,
                     Protocol::Http if is_secure => self.tunnel(&hop, stream, target).await?,
-                    Protocol::Http => return Ok(Connection::new(stream, Speaks::Http1ToProxy)),
+                    Protocol::Http => {
+                        return Ok(Connection::new(stream, Speaks::Http1ToProxy, counted));
+                    }
                 }
             }
         };
         if !is_secure {
-            return Ok(Connection::new(stream, Speaks::Http1));
+            return Ok(Connection::new(stream, Speaks::Http1, counted));
         }
         let stream = secure(&self.tls, stream, target).await?;
         let speaks = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Speaks::Http2,
             _ => Speaks::Http1,
         };
-        Ok(Connection::new(Box::new(stream), speaks))
+        Ok(Connection::new(Box::new(stream), speaks, counted))
     }
 
     async fn tcp(&self, target: &Uri) -> Result<Box<dyn Stream>, BoxError> {

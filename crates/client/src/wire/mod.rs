@@ -3,6 +3,7 @@
 //! ```text
 //! Wire         one request: what all of them carry, and the pool of connections
 //!  Connector   one connection: TCP with the guard's resolver, a proxy, TLS
+//!   Ahead      those that are made before they are asked for
 //!   Hop        the proxy on the way
 //!   Connection the bytes, and what hyper must know of them
 //!   Drive      who moves it on: the runtime, or whoever reads an answer
@@ -12,6 +13,7 @@
 //! have seen; that is for [`Channel`](crate::channel::Channel). Why this is not reqwest:
 //! `docs/decisions/0013`.
 
+mod ahead;
 mod body;
 mod client;
 mod connection;

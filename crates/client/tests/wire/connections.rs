@@ -1,19 +1,19 @@
 //! How connections are made: directly, through each kind of proxy, and when none comes about.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dhow_client::{Content, ErrorKind, ManifestRef, Timeouts, Upload};
 use dhow_config::{ConfigOverrides, EnvSnapshot};
 use dhow_model::Tag;
 use dhow_testkit::identity::Identity;
+use dhow_testkit::proxy::{Proxy, head};
 use dhow_testkit::scripted::{Reply, ScriptedServer};
 use http::Version;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::tls::{secure, trusting};
 use crate::*;
@@ -21,103 +21,6 @@ use crate::*;
 /// `me` and `proxy word`, as a URL has them and as Basic has them.
 const LOGIN: &str = "me:proxy%20word";
 const SHOWN: &str = "Basic bWU6cHJveHkgd29yZA==";
-
-const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
-
-/// A proxy that is stopped when it is dropped. It leads everything to one place.
-struct Proxy {
-    address: String,
-    seen: Arc<Mutex<Vec<String>>>,
-    _tasks: JoinSet<()>,
-}
-
-impl Proxy {
-    async fn start(tls: Option<TlsAcceptor>, origin: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&seen);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (tls, origin, log) = (tls.clone(), origin.clone(), Arc::clone(&log));
-                connections.spawn(async move {
-                    match tls {
-                        None => serve(stream, &origin, &log).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(stream, &origin, &log).await,
-                            Err(error) => log.lock().unwrap().push(error.to_string()),
-                        },
-                    }
-                });
-            }
-        });
-        Self {
-            address,
-            seen,
-            _tasks: tasks,
-        }
-    }
-
-    /// Returns what was asked for: heads of requests, or the user, password and target of SOCKS5.
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-async fn serve<S>(mut stream: S, origin: &str, log: &Mutex<Vec<String>>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let Ok(first) = stream.read_u8().await else {
-        return;
-    };
-    let asked = match first {
-        5 => socks(&mut stream).await,
-        _ => format!("{}{}", char::from(first), head(&mut stream).await),
-    };
-    log.lock().unwrap().push(asked.clone());
-    if asked.starts_with("CONNECT") {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-    } else if !asked.starts_with("SOCKS5") {
-        stream.write_all(NOT_FOUND).await.unwrap();
-        return;
-    }
-    let mut to = TcpStream::connect(origin).await.unwrap();
-    // Ends with an error when the client is dropped.
-    drop(tokio::io::copy_bidirectional(&mut stream, &mut to).await);
-}
-
-async fn head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// RFC 1928 and RFC 1929: user and password, CONNECT to a name.
-async fn socks<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> String {
-    async fn text<S: AsyncRead + Unpin>(stream: &mut S) -> String {
-        let mut text = vec![0; usize::from(stream.read_u8().await.unwrap())];
-        stream.read_exact(&mut text).await.unwrap();
-        String::from_utf8(text).unwrap()
-    }
-    let methods = text(stream).await;
-    assert!(methods.contains('\u{2}'), "{methods:?}");
-    stream.write_all(&[5, 2]).await.unwrap();
-    assert_eq!(stream.read_u8().await.unwrap(), 1);
-    let (user, password) = (text(stream).await, text(stream).await);
-    stream.write_all(&[1, 0]).await.unwrap();
-    let mut command = [0; 4];
-    stream.read_exact(&mut command).await.unwrap();
-    assert_eq!(command, [5, 1, 0, 3], "the proxy is asked for a name");
-    let (name, port) = (text(stream).await, stream.read_u16().await.unwrap());
-    let done = [5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    stream.write_all(&done).await.unwrap();
-    format!("SOCKS5 {user} {password} {name}:{port}")
-}
 
 /// Returns a client of `registry.example/a/b` that tries nothing again.
 fn reaching(
@@ -241,10 +144,48 @@ async fn blobs_share_the_connections_of_a_registry_without_http_2() {
     assert_eq!(server.connections(), 1, "{:?}", server.lines());
 }
 
+/// Behind a proxy every host is far.
+#[tokio::test]
+async fn connections_for_blobs_are_made_while_their_uploads_begin() {
+    let identity = Identity::new().with_http2();
+    let server = ScriptedServer::start_tls(&identity, |seen, _| match seen.method.as_str() {
+        "GET" => Reply::status(404),
+        "POST" => Reply::status(202).header("location", "/up/1"),
+        _ => Reply::status(201),
+    })
+    .await;
+    let proxy = Proxy::start(None, server.address()).await;
+    let client = through(&[("HTTPS_PROXY", format!("http://{}", proxy.address()))]);
+    client.connect_ahead(2);
+    asked(&client).await;
+    assert_eq!(server.connections(), 1, "nothing was known of the host");
+    for _ in 0..5 {
+        client.connect_ahead(2);
+    }
+    while server.connections() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let begun = futures_util::future::try_join_all((0..2).map(|_| client.start_upload()));
+    futures_util::future::join_all(begun.await.unwrap().into_iter().map(sent)).await;
+    sent(client.start_upload().await.unwrap()).await;
+    assert_eq!(server.connections(), 3, "{:?}", proxy.seen());
+}
+
+#[tokio::test]
+async fn no_connection_is_made_ahead_to_a_host_that_is_near() {
+    let identity = Identity::new().with_http2();
+    let (server, client, _certificates) = spoken_to(&identity).await;
+    for _ in 0..8 {
+        client.connect_ahead(8);
+    }
+    sent(client.start_upload().await.unwrap()).await;
+    assert_eq!(server.connections(), 2);
+}
+
 #[tokio::test]
 async fn a_proxy_gets_the_whole_url_of_plain_http() {
     let proxy = Proxy::start(None, String::new()).await;
-    let address = format!("http://{LOGIN}@{}", proxy.address);
+    let address = format!("http://{LOGIN}@{}", proxy.address());
     let error = asked(&through(&[nowhere(), ("HTTP_PROXY", address)])).await;
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
     let seen = proxy.seen().concat();
@@ -262,7 +203,7 @@ async fn a_tunnel_is_paid_for_at_the_proxy_and_not_behind_it() {
     let registry = ScriptedServer::start_tls(&identity, |_, _| Reply::status(404)).await;
     for (scheme, tls) in [("http", None), ("https", Some(identity.acceptor()))] {
         let proxy = Proxy::start(tls, registry.address()).await;
-        let address = format!("{scheme}://{LOGIN}@{}", proxy.address);
+        let address = format!("{scheme}://{LOGIN}@{}", proxy.address());
         let before = registry.seen().len();
         let error = asked(&through(&[("HTTPS_PROXY", address)])).await;
         assert_eq!(error.kind(), ErrorKind::NotFound, "{scheme}: {error:?}");
@@ -286,7 +227,7 @@ async fn a_socks_proxy_gets_password_name_and_port() {
     let plain = ScriptedServer::start(|_, _| Reply::status(404)).await;
     for (registry, variable, port) in [(secure, "HTTPS_PROXY", 443), (plain, "HTTP_PROXY", 80)] {
         let proxy = Proxy::start(None, registry.address()).await;
-        let address = format!("socks5h://{LOGIN}@{}", proxy.address);
+        let address = format!("socks5h://{LOGIN}@{}", proxy.address());
         let error = asked(&through(&[nowhere(), (variable, address)])).await;
         assert_eq!(error.kind(), ErrorKind::NotFound, "{variable}: {error:?}");
         let expected = format!("SOCKS5 me proxy word registry.example:{port}");

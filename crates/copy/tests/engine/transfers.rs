@@ -143,6 +143,7 @@ async fn blobs_move_at_once_and_no_more_of_them_than_allowed() {
         // The config is small and may be done before the last layer begins.
         let most = to.most_in_flight();
         assert!(most <= expected && most + 1 >= expected, "{most}");
+        assert_eq!(to.expected(), expected);
     }
 }
 

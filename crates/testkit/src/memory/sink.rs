@@ -73,6 +73,10 @@ impl Sink for MemorySink {
         Ok(())
     }
 
+    fn expect_blobs(&self, at_once: usize) {
+        self.0.state().expected = at_once;
+    }
+
     async fn reuse(&self, want: &BlobWant) -> Result<Option<Placed>> {
         self.0
             .record(Call::Reuse(want.digest, want.mount_from.clone()));

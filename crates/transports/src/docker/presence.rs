@@ -13,6 +13,7 @@
 //! which it may show that.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use dhow_client::{
@@ -123,6 +124,9 @@ impl DockerSink {
 
     /// Begins an upload, unless the repository has the blob; returns whether it has.
     async fn begun(&self, digest: &Digest) -> Result<bool> {
+        // If it is not there, the connection for its bytes is, by the time that this is known.
+        self.client
+            .connect_ahead(self.at_once.load(Ordering::Relaxed));
         let start = self.client.start_upload_of(digest).await;
         Ok(self.is_mounted(digest, start.map_err(convert)?))
     }

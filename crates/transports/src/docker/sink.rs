@@ -5,6 +5,7 @@
 //! `uploads.rs`.
 
 use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -37,6 +38,8 @@ pub(super) struct DockerSink {
     pub(super) presence: Presence,
     pub(super) uploads: Uploads,
     pub(super) host: Host,
+    /// How many blobs will be sent at once.
+    pub(super) at_once: AtomicUsize,
 }
 
 impl DockerSink {
@@ -68,6 +71,7 @@ impl DockerSink {
             client,
             caps,
             presence: Presence::default(),
+            at_once: AtomicUsize::new(0),
         }
     }
 
@@ -114,6 +118,10 @@ impl Sink for DockerSink {
         let listed = presence::listed(&self.client, &reference).await;
         self.presence.learn(listed.map_err(convert)?);
         Ok(())
+    }
+
+    fn expect_blobs(&self, at_once: usize) {
+        self.at_once.store(at_once, Ordering::Relaxed);
     }
 
     async fn reuse(&self, want: &BlobWant) -> Result<Option<Placed>> {
