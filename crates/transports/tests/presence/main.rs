@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has found something")]
 
+mod ahead;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use dhow_client::{Endpoint, EndpointOptions, Session, SessionOptions};
 use dhow_config::{
-    Config, CredentialSource, Credentials, EnvSnapshot, FoundCredentials, Registries,
+    Config, ConfigOverrides, CredentialSource, Credentials, EnvSnapshot, FoundCredentials,
+    Registries,
 };
 use dhow_model::{Descriptor, MediaType, Repository};
 use dhow_testkit::conformance::want;
@@ -20,24 +23,25 @@ use futures_util::{StreamExt as _, stream};
 
 /// Opens `a:v1` on the server, for a user whose home is `home`.
 async fn sink_of(server: &ScriptedServer, home: Option<&std::path::Path>) -> Arc<dyn Sink> {
+    let home = home.map(|home| ("HOME".to_owned(), home.display().to_string()));
+    opened(&format!("//{}/a:v1", server.address()), home).await
+}
+
+/// Opens a repository for somebody without an account, in a session of its own.
+async fn opened(
+    name: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Arc<dyn Sink> {
     let environment = EnvSnapshot {
-        variables: home
-            .map(|home| ("HOME".to_owned(), home.display().to_string()))
-            .into_iter()
-            .collect(),
+        variables: variables.into_iter().collect(),
         ..EnvSnapshot::default()
     };
-    let config = Config::new(
-        Arc::new(environment),
-        dhow_config::ConfigOverrides::default(),
-    )
-    .with_registries(Registries::default());
+    let config = Config::new(Arc::new(environment), ConfigOverrides::default());
     let session = Session::new(SessionOptions {
-        config: Arc::new(config),
+        config: Arc::new(config.with_registries(Registries::default())),
         retries: 0,
         ..SessionOptions::default()
-    })
-    .unwrap();
+    });
     let nobody = CredentialSource::Given(FoundCredentials {
         credentials: Credentials::Anonymous,
         origin: "nowhere".to_owned(),
@@ -46,11 +50,8 @@ async fn sink_of(server: &ScriptedServer, home: Option<&std::path::Path>) -> Arc
         tls_verify: Some(false),
         ..EndpointOptions::new(nobody)
     };
-    let docker = Docker::new(Endpoint::new(&session, options));
-    let location = docker
-        .parse(&format!("//{}/a:v1", server.address()))
-        .unwrap();
-    location.sink().await.unwrap()
+    let docker = Docker::new(Endpoint::new(&session.unwrap(), options));
+    docker.parse(name).unwrap().sink().await.unwrap()
 }
 
 fn layer(length: usize) -> (BlobWant, Bytes) {
