@@ -232,7 +232,7 @@ mod tests {
     ) -> usize {
         let mut left = blobs;
         while left > 0 {
-            let limit = flow.lock().limit.min(left);
+            let limit = flow.limit().min(left);
             let mut slots = Vec::new();
             for _ in 0..limit {
                 slots.push(flow.enter().await.unwrap());
@@ -243,7 +243,7 @@ mod tests {
             }
             left -= limit;
         }
-        flow.lock().limit
+        flow.limit()
     }
 
     #[tokio::test(start_paused = true)]
@@ -268,7 +268,7 @@ mod tests {
             let average = Some(average);
             let flow = Flow::new(given, caps, Prospect { average, near });
             assert_eq!(flow.slots.available_permits(), expected);
-            assert_eq!(flow.lock().limit, expected);
+            assert_eq!(flow.limit(), expected);
         }
     }
 

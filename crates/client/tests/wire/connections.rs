@@ -100,14 +100,19 @@ async fn a_second_request_does_not_wait_for_what_plain_http_answers_to_the_first
     assert_eq!(server.connections(), 3);
 }
 
-/// A registry over TLS that takes everything, and a client that has spoken to it.
-async fn spoken_to(identity: &Identity) -> (ScriptedServer, RepositoryClient, tempfile::TempDir) {
-    let server = ScriptedServer::start_tls(identity, |seen, _| match seen.method.as_str() {
-        "HEAD" => Reply::status(404),
+/// A registry over TLS that has nothing, and takes everything.
+async fn empty(identity: &Identity) -> ScriptedServer {
+    ScriptedServer::start_tls(identity, |seen, _| match seen.method.as_str() {
+        "GET" | "HEAD" => Reply::status(404),
         "POST" => Reply::status(202).header("location", "/up/1"),
         _ => Reply::status(201),
     })
-    .await;
+    .await
+}
+
+/// Such a registry, and a client that has spoken to it.
+async fn spoken_to(identity: &Identity) -> (ScriptedServer, RepositoryClient, tempfile::TempDir) {
+    let server = empty(identity).await;
     let certificates = trusting(identity);
     let client = secure(&server, Credentials::Anonymous, &certificates, None);
     let latest = ManifestRef::Tag(Tag::latest());
@@ -147,13 +152,7 @@ async fn blobs_share_the_connections_of_a_registry_without_http_2() {
 /// Behind a proxy every host is far.
 #[tokio::test]
 async fn connections_for_blobs_are_made_while_their_uploads_begin() {
-    let identity = Identity::new().with_http2();
-    let server = ScriptedServer::start_tls(&identity, |seen, _| match seen.method.as_str() {
-        "GET" => Reply::status(404),
-        "POST" => Reply::status(202).header("location", "/up/1"),
-        _ => Reply::status(201),
-    })
-    .await;
+    let server = empty(&Identity::new().with_http2()).await;
     let proxy = Proxy::start(None, server.address()).await;
     let client = through(&[("HTTPS_PROXY", format!("http://{}", proxy.address()))]);
     client.connect_ahead(2);
