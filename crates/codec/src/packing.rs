@@ -120,17 +120,14 @@ impl Packing {
     }
 }
 
-/// What is known of a stream that was compressed.
+/// What is known of a stream that was compressed. The digest of what comes out is left to whoever stores
+/// it, and takes it anyway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackFacts {
     /// The digest of the content before compression.
     pub diff_id: Digest,
     /// The size of the content before compression in bytes.
     pub unpacked_size: u64,
-    /// The digest of the compressed stream.
-    pub digest: Digest,
-    /// The size of the compressed stream in bytes.
-    pub size: u64,
     /// What the descriptor of the layer has to say: the places of the table of contents.
     pub annotations: Annotations,
 }

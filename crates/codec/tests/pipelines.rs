@@ -59,8 +59,6 @@ async fn packed(content: &[u8], format: PackFormat, level: Option<i32>) -> Vec<u
     let facts = facts.take().expect("there are facts");
     assert_eq!(facts.diff_id, Digest::sha256(content));
     assert_eq!(facts.unpacked_size, content.len() as u64);
-    assert_eq!(facts.digest, Digest::sha256(&all));
-    assert_eq!(facts.size, all.len() as u64);
     all
 }
 

@@ -265,11 +265,11 @@ impl Context {
         let mut blob =
             Blob::from_stream(size.filter(|_| story.keeps_bytes()), body).starting_at(from.start);
         if self.precompute_digests
-            && let Story::Packed(_, facts, _) = &story
+            && let Story::Packed(..) = &story
         {
-            blob = spool::whole(blob, &self.tmp).await.map_err(blame)?;
-            want.digest = facts.value().map(|facts| facts.digest);
-            want.size = blob.size;
+            let (spooled, digest) = spool::whole(blob, &self.tmp).await.map_err(blame)?;
+            (want.digest, want.size) = (Some(digest), spooled.size);
+            blob = spooled;
             if reuse == Reuse::Allowed
                 && let Some(placed) = self.sink.reuse(&want).await.map_err(blame)?
             {

@@ -250,8 +250,8 @@ impl Context {
                     self.learn_unpacked(planned, &before).await;
                 }
                 let known = Known {
-                    digest: facts.digest,
-                    size: facts.size,
+                    digest: placed.digest,
+                    size: placed.size,
                     format: packing.format.name().to_owned(),
                     diff_id: facts.diff_id,
                     unpacked_size: facts.unpacked_size,
