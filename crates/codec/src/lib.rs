@@ -8,6 +8,7 @@ mod buffers;
 mod chunked;
 mod detect;
 mod facts;
+mod gzip;
 mod pack;
 mod packing;
 mod pull;

@@ -7,9 +7,9 @@ use std::io::{self, BufRead, Read};
 
 use bzip2::bufread::MultiBzDecoder;
 use dhow_model::Compression;
-use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 
+use crate::gzip::{Endings, Gzip};
 use crate::stage::Output;
 
 /// Returns the content of a compressed file. Blocks where `from` does.
@@ -22,20 +22,24 @@ pub fn reader<'a, R: BufRead + Send + 'a>(
     compression: Compression,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
     Ok(match compression {
-        Compression::Gzip => Box::new(Gzip::new(from)),
+        Compression::Gzip => Box::new(Gzip::new(from)?),
         Compression::Zstd => Box::new(zstd_reader(from)?),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(from)),
         Compression::Xz => Box::new(xz_reader(from)?),
     })
 }
 
-/// Decompresses what `from` holds into `to`.
+/// Decompresses what `from` holds into `to`. What gzip says of its content is left to whoever takes it.
 pub(crate) fn decompress_into(
     from: impl BufRead + Send,
     compression: Compression,
     to: &mut Output,
+    endings: &Endings,
 ) -> io::Result<()> {
-    let mut from = reader(from, compression)?;
+    let mut from = match compression {
+        Compression::Gzip => Box::new(Gzip::unchecked(from, endings.clone())?),
+        _ => reader(from, compression)?,
+    };
     until_end(|| to.take_from(&mut from))
 }
 
@@ -77,59 +81,6 @@ fn xz_reader<R: BufRead>(from: R) -> io::Result<impl Read + use<R>> {
         liblzma::stream::Stream::new_stream_decoder(MAX_XZ_MEMORY, liblzma::stream::CONCATENATED)?;
     Ok(XzDecoder::new_stream(from, stream))
 }
-
-/// All members of a gzip file. Zeros behind the last one are padding, as tapes leave it.
-struct Gzip<R>(Option<GzDecoder<R>>);
-
-impl<R: BufRead> Gzip<R> {
-    fn new(from: R) -> Self {
-        Self(Some(GzDecoder::new(from)))
-    }
-
-    /// Goes on to the next member, if there is one.
-    fn advance(&mut self) -> io::Result<()> {
-        let Some(mut from) = self.0.take().map(GzDecoder::into_inner) else {
-            return Ok(());
-        };
-        let mut padded = false;
-        loop {
-            let ahead = from.fill_buf()?;
-            let zeros = ahead.iter().take_while(|byte| **byte == 0).count();
-            match (ahead.is_empty(), zeros == ahead.len()) {
-                (true, _) => return Ok(()),
-                (false, true) => {
-                    padded = true;
-                    from.consume(zeros);
-                }
-                (false, false) if padded || zeros > 0 || ahead[0] != GZIP_MAGIC => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "there is something behind the end of the gzip stream",
-                    ));
-                }
-                (false, false) => {
-                    self.0 = Some(GzDecoder::new(from));
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-impl<R: BufRead> Read for Gzip<R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        while let Some(decoder) = &mut self.0 {
-            match decoder.read(to)? {
-                0 if !to.is_empty() => self.advance()?,
-                length => return Ok(length),
-            }
-        }
-        Ok(0)
-    }
-}
-
-/// The first byte of every gzip member.
-const GZIP_MAGIC: u8 = 0x1f;
 
 /// The largest window of a zstd frame as a power of two: 128 MiB, what `zstd -d` takes unasked.
 const MAX_WINDOW_LOG: u32 = 27;

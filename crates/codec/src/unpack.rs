@@ -4,6 +4,7 @@ use std::io;
 
 use dhow_model::{Algorithm, Compression, Hasher};
 
+use crate::gzip::{self, Endings};
 use crate::reader::{decompress, decompress_into};
 use crate::stage::{self, Input, Stream};
 use crate::{Facts, MAGIC, UnpackFacts, detect};
@@ -38,10 +39,12 @@ pub fn unpack(body: Stream) -> (Stream, Facts<UnpackFacts>) {
 pub fn unpack_unhashed(body: Stream) -> (Stream, Facts<Option<Compression>>) {
     let facts = Facts::default();
     let told = facts.clone();
+    let endings = Endings::default();
+    let noted = endings.clone();
     let stream = stage::run(body, move |input, output| {
         let compression = detect(input.peek(MAGIC)?);
         if let Some(compression) = compression {
-            decompress_into(input, compression, output)?;
+            decompress_into(input, compression, output, &noted)?;
         } else {
             while let Some(piece) = input.piece()? {
                 output.send(piece)?;
@@ -50,7 +53,7 @@ pub fn unpack_unhashed(body: Stream) -> (Stream, Facts<Option<Compression>>) {
         told.set(compression);
         Ok(())
     });
-    (stream, facts)
+    (gzip::checked(stream, endings), facts)
 }
 
 /// Passes a stream on as it is, and finds out beside what it holds. What cannot be decompressed

@@ -6,7 +6,9 @@ use std::io::{self, Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use dhow_codec::{BoxStream, PackFormat, Packing, detect, learn, pack, reader, unpack};
+use dhow_codec::{
+    BoxStream, PackFormat, Packing, detect, learn, pack, reader, unpack, unpack_unhashed,
+};
 use dhow_model::{Compression, Digest};
 use futures_util::{StreamExt as _, stream};
 
@@ -321,6 +323,40 @@ async fn files_of_other_programs_are_read_and_cut_or_longer_ones_refused() {
             read(wrong).map_or(true, |all| all != content),
             "{program} with a wrong byte"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checksum_or_a_size_that_is_wrong_is_found_in_every_member_of_a_gzip_file() {
+    let member = |length: usize| {
+        let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        member.write_all(&text(length)).unwrap();
+        member.finish().unwrap()
+    };
+    // Some end where a piece does that comes out, and two at the same place.
+    let members: Vec<_> = [1, 0, 0, 64 * 1024 - 1, 300_000, 5].map(member).into();
+    let content = [1, 64 * 1024 - 1, 300_000, 5].map(text).concat();
+    let file = members.concat();
+    let (stream, facts) = unpack_unhashed(pieces(&file));
+    assert_eq!(whole(stream).await.unwrap(), content);
+    assert_eq!(facts.take(), Some(Some(Compression::Gzip)));
+    let mut end = 0;
+    for member in &members {
+        end += member.len();
+        for back in 1..=8 {
+            let mut wrong = file.clone();
+            wrong[end - back] ^= 0x10;
+            for stream in [
+                unpack(pieces(&wrong)).0,
+                unpack_unhashed(pieces(&wrong)).0,
+                learn(pieces(&wrong)).0,
+            ] {
+                let error = whole(stream).await.expect_err("it is found");
+                assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{end} {back}");
+            }
+            let mut reader = reader(io::Cursor::new(wrong), Compression::Gzip).unwrap();
+            assert!(reader.read_to_end(&mut Vec::new()).is_err(), "{end} {back}");
+        }
     }
 }
 
