@@ -10,6 +10,7 @@ mod notes;
 mod presence;
 mod sink;
 mod source;
+mod unnamed;
 mod untag;
 mod uploads;
 

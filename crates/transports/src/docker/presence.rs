@@ -123,7 +123,7 @@ impl DockerSink {
     }
 
     /// Begins an upload, unless the repository has the blob; returns whether it has.
-    async fn begun(&self, digest: &Digest) -> Result<bool> {
+    pub(super) async fn begun(&self, digest: &Digest) -> Result<bool> {
         // If it is not there, the connection for its bytes is, by the time that this is known.
         self.client
             .connect_ahead(self.at_once.load(Ordering::Relaxed));

@@ -17,7 +17,7 @@ use dhow_transport::{
 };
 use futures_util::StreamExt as _;
 
-use super::error::{convert, is_passing};
+use super::error::convert;
 use super::host::Host;
 use super::location::DockerLocation;
 use super::presence::{self, Presence};
@@ -161,6 +161,9 @@ impl Sink for DockerSink {
 
     async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed> {
         let size = want.size.or(blob.size);
+        if want.digest.is_none() && size.is_none() {
+            return self.put_unnamed(want, blob).await;
+        }
         let whole = blob.start == 0;
         let bytes = match blob.body {
             Body::Bytes(bytes) => Some(bytes),
@@ -196,11 +199,7 @@ impl Sink for DockerSink {
             ));
         }
         let content = || Content::from_bytes(bytes.clone(), want.digest);
-        match self.send(want, content()).await {
-            // What is in memory can be sent again at once, in another way or to a new session.
-            Err(error) if is_passing(&error) => self.send(want, content()).await,
-            outcome => outcome,
-        }
+        self.send_twice(want, content).await
     }
 
     async fn put_manifest(&self, manifest: &RawManifest) -> Result<()> {

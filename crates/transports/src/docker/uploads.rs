@@ -145,6 +145,18 @@ impl DockerSink {
         (self.uploads.notes.clone(), about)
     }
 
+    /// Sends a blob that is in memory: it can be sent again at once, in another way or to a new session.
+    pub(super) async fn send_twice(
+        &self,
+        want: &BlobWant,
+        content: impl Fn() -> Content,
+    ) -> Result<Placed> {
+        match self.send(want, content()).await {
+            Err(error) if is_passing(&error) => self.send(want, content()).await,
+            outcome => outcome,
+        }
+    }
+
     /// Sends the blob; after a passing failure the upload stays open where the registry kept a
     /// part.
     pub(super) async fn send(&self, want: &BlobWant, content: Content) -> Result<Placed> {

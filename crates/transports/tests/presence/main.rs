@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 mod ahead;
+mod unnamed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +84,7 @@ async fn empty(mounts: impl Fn(&Seen, usize) -> bool + Send + Sync + 'static) ->
     ScriptedServer::start(move |seen, number| match seen.method.as_str() {
         "HEAD" => Reply::status(404),
         "POST" if mounts(seen, number) => Reply::status(201),
-        "POST" => Reply::status(202).header("location", "/up/1"),
+        "POST" | "PATCH" => Reply::status(202).header("location", "/up/1"),
         "DELETE" => Reply::status(204),
         _ => Reply::status(201),
     })
