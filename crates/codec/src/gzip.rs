@@ -37,6 +37,8 @@ pub(crate) struct Endings(Arc<Mutex<VecDeque<Ending>>>);
 struct Ending {
     position: u64,
     crc: u32,
+    /// Whoever decompresses checks what comes behind.
+    is_last: bool,
 }
 
 impl<R: BufRead> Gzip<R> {
@@ -104,10 +106,9 @@ impl Check {
         match self {
             Self::Here(crc) => compare(crc, expected),
             Self::Behind(endings) => {
-                endings.lock().push_back(Ending {
-                    position,
-                    crc: expected,
-                });
+                if endings.add(position, expected) {
+                    *self = Self::Here(Crc::new());
+                }
                 Ok(())
             }
         }
@@ -119,6 +120,18 @@ impl Endings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes an end. Returns whether it is the last: a file of tiny members could have millions.
+    fn add(&self, position: u64, crc: u32) -> bool {
+        let mut noted = self.lock();
+        let is_last = noted.len() + 1 == MOST;
+        noted.push_back(Ending {
+            position,
+            crc,
+            is_last,
+        });
+        is_last
+    }
+
     /// Returns the next end, if it is not behind this position.
     fn up_to(&self, position: u64) -> Option<Ending> {
         self.lock().pop_front_if(|next| next.position <= position)
@@ -127,18 +140,13 @@ impl Endings {
 
 /// Checks content while it passes.
 pub(crate) fn checked(content: Stream, endings: Endings) -> Stream {
-    let (mut crc, mut position) = (Crc::new(), 0);
+    let mut check = Some(Checking::new(endings));
     let check = move |piece: &[u8]| -> io::Result<()> {
-        let mut left = piece;
-        while let Some(ending) = endings.up_to(position + left.len() as u64) {
-            let length = usize::try_from(ending.position - position).unwrap_or(left.len());
-            let (of_this, next) = left.split_at(length);
-            crc.update(of_this);
-            compare(&mut crc, ending.crc)?;
-            (left, position) = (next, ending.position);
+        if let Some(checking) = &mut check
+            && checking.take(piece)?
+        {
+            check = None;
         }
-        crc.update(left);
-        position += left.len() as u64;
         Ok(())
     };
     let state = Some((content, check));
@@ -151,6 +159,40 @@ pub(crate) fn checked(content: Stream, endings: Endings) -> Stream {
         Ok(piece.map(|piece| (piece, Some((content, check)))))
     })
     .boxed()
+}
+
+/// How far content is checked.
+struct Checking {
+    endings: Endings,
+    crc: Crc,
+    position: u64,
+}
+
+impl Checking {
+    fn new(endings: Endings) -> Self {
+        Self {
+            endings,
+            crc: Crc::new(),
+            position: 0,
+        }
+    }
+
+    /// Checks the next piece, and at the end of all an empty one. Returns whether that was the last.
+    fn take(&mut self, mut piece: &[u8]) -> io::Result<bool> {
+        while let Some(ending) = self.endings.up_to(self.position + piece.len() as u64) {
+            let length = usize::try_from(ending.position - self.position);
+            let (of_this, next) = piece.split_at(length.unwrap_or(piece.len()));
+            self.crc.update(of_this);
+            compare(&mut self.crc, ending.crc)?;
+            if ending.is_last {
+                return Ok(true);
+            }
+            (piece, self.position) = (next, ending.position);
+        }
+        self.crc.update(piece);
+        self.position += piece.len() as u64;
+        Ok(false)
+    }
 }
 
 /// Reads the header of a member.
@@ -213,3 +255,38 @@ fn corrupt() -> io::Error {
 
 /// The first byte of every member.
 const MAGIC: u8 = 0x1f;
+
+/// How many members may end before they are checked: those of 256 KiB that dhow makes are never so many.
+const MOST: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn however_many_members_there_are_few_wait_to_be_checked() {
+        let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        member.write_all(b"x").unwrap();
+        let member = member.finish().unwrap();
+        let (count, length) = (3 * MOST, member.len());
+        let file = member.repeat(count);
+        let unpacked = |file: &[u8]| {
+            let endings = Endings::default();
+            let mut all = Vec::new();
+            Gzip::unchecked(file, endings.clone())?.read_to_end(&mut all)?;
+            assert_eq!(endings.lock().len(), MOST);
+            Checking::new(endings)
+                .take(&all)
+                .map(|is_last| (all, is_last))
+        };
+        let (all, is_last) = unpacked(&file).unwrap();
+        assert_eq!((all, is_last), (b"x".repeat(count), true));
+        for wrong in [0, MOST - 2, MOST - 1, MOST, count - 1] {
+            let mut file = file.clone();
+            file[(wrong + 1) * length - 8] ^= 1;
+            assert!(unpacked(&file).is_err(), "{wrong}");
+        }
+    }
+}

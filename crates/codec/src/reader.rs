@@ -15,8 +15,8 @@ use crate::stage::Output;
 /// Returns the content of a compressed file. Blocks where `from` does.
 ///
 /// # Errors
-/// When the decoder cannot be set up. Errors in the data come from reading: `InvalidData`,
-/// `InvalidInput`, `UnexpectedEof` or `Other`.
+/// When the decoder cannot be set up, and when the header of a gzip file is wrong. Errors in the data
+/// come from reading: `InvalidData`, `InvalidInput`, `UnexpectedEof` or `Other`.
 pub fn reader<'a, R: BufRead + Send + 'a>(
     from: R,
     compression: Compression,

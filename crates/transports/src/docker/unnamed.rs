@@ -1,5 +1,5 @@
-//! Blobs whose digest is known only when their last byte has been made: layers that are compressed on
-//! the way.
+//! Blobs whose digest is known only when their last byte has been made: layers that are compressed or
+//! unpacked on the way.
 //!
 //! ```text
 //! read to its end, in memory   POST ?mount=…, PUT: as any other blob, and nothing is sent that is there
