@@ -147,6 +147,8 @@ pub struct BlobWant {
     pub digest: Option<Digest>,
     /// The size in bytes, likewise.
     pub size: Option<u64>,
+    /// The size, in bytes, of the blob that it is made from, where its own is not known.
+    pub made_from: Option<u64>,
     /// The media type.
     pub media_type: MediaType,
     /// What the blob is in its image.

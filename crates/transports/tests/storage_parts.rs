@@ -172,6 +172,7 @@ fn wanted(blob: &Descriptor, slot: Slot) -> BlobWant {
     BlobWant {
         digest: Some(blob.digest),
         size: Some(blob.size),
+        made_from: None,
         media_type: blob.media_type.clone(),
         slot,
         mount_from: Vec::new(),

@@ -19,6 +19,7 @@ impl Context {
         let want = BlobWant {
             digest: Some(blob.digest),
             size: Some(blob.size),
+            made_from: None,
             media_type: blob.media_type.clone(),
             slot,
             mount_from: Vec::new(),

@@ -16,10 +16,12 @@ impl Context {
     pub(super) fn want(&self, planned: &BlobPlan) -> BlobWant {
         let keeps = planned.step.keeps_bytes();
         let annotations = &planned.blob.annotations;
+        // Schema 1 says no sizes, and no blob that is known to be empty is a layer.
+        let size = Some(planned.blob.size).filter(|size| *size > 0);
         BlobWant {
             digest: keeps.then_some(planned.blob.digest),
-            // Schema 1 says no sizes, and no blob that is known to be empty is a layer.
-            size: (keeps && planned.blob.size > 0).then_some(planned.blob.size),
+            size: size.filter(|_| keeps),
+            made_from: size.filter(|_| !keeps),
             media_type: planned.blob.media_type.clone(),
             slot: planned.slot,
             mount_from: self.mount_from.clone(),

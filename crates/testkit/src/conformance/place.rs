@@ -91,6 +91,7 @@ pub fn want(blob: &Descriptor) -> BlobWant {
     BlobWant {
         digest: Some(blob.digest),
         size: Some(blob.size),
+        made_from: None,
         media_type: blob.media_type.clone(),
         slot: Slot::Other,
         mount_from: Vec::new(),

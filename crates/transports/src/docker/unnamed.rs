@@ -7,7 +7,7 @@
 //! ```
 //!
 //! All of them together have a few MiB to wait in. Who finds no room there sends what it has, and goes
-//! on as more is made. On a long way a blob is sent while it is made, unless that takes less time than
+//! on as more is made; who is made from much does not wait at all. On a long way a blob is sent while it is made, unless that takes less time than
 //! the request that is saved.
 
 use bytes::Bytes;
@@ -25,6 +25,8 @@ const PLACE: usize = 64 * 1024;
 const PLACES: usize = 64;
 /// How many pieces a blob has at most that is held back from a long way: they are made in a millisecond.
 const FEW: usize = 4;
+/// From how many bytes a blob is made at most that will find room.
+const LITTLE: u64 = 16 * 1024 * 1024;
 
 /// The places that are free.
 static ROOM: Semaphore = Semaphore::const_new(PLACES);
@@ -38,7 +40,12 @@ struct Held {
 impl DockerSink {
     /// Stores a blob without a digest.
     pub(super) async fn put_unnamed(&self, want: &BlobWant, blob: Blob) -> Result<Placed> {
-        let most = if self.client.is_near() { PLACES } else { FEW };
+        let is_little = want.made_from.is_none_or(|size| size <= LITTLE);
+        let most = match (is_little, self.client.is_near()) {
+            (false, _) => 0,
+            (true, true) => PLACES,
+            (true, false) => FEW,
+        };
         let mut body = blob.body.into_stream();
         let mut held = Held::default();
         let mut hasher = Hasher::new(Algorithm::Sha256);

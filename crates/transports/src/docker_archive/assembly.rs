@@ -290,6 +290,7 @@ mod tests {
         BlobWant {
             digest: None,
             size: None,
+            made_from: None,
             media_type: MediaType::DOCKER2_LAYER,
             slot: Slot::Layer { index },
             mount_from: Vec::new(),

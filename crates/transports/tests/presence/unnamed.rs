@@ -144,6 +144,17 @@ async fn on_a_short_way_a_blob_waits_as_long_as_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_blob_that_is_made_from_much_does_not_wait() {
+    let server = empty(|_, _| false).await;
+    let sink = sink_of(&server, None).await;
+    let (mut want, pieces, digest) = made(2, 10);
+    want.made_from = Some(17 * 1024 * 1024);
+    let placed = sink.put_blob(&want, streamed(pieces)).await.unwrap();
+    assert_eq!(placed.digest, digest);
+    assert_eq!(methods(&server), ["POST", "PATCH", "PUT"]);
+}
+
+#[tokio::test]
 async fn a_blob_that_breaks_while_it_is_made_is_not_begun() {
     let server = empty(|_, _| false).await;
     let sink = sink_of(&server, None).await;
