@@ -7,8 +7,8 @@
 //! ```
 //!
 //! All of them together have a few MiB to wait in. Who finds no room there sends what it has, and goes
-//! on as more is made; who is made from much does not wait at all. On a long way a blob is sent while it is made, unless that takes less time than
-//! the request that is saved.
+//! on as more is made; who is made from much does not wait at all. On a long way a blob is sent while it
+//! is made, unless that takes less time than the request that is saved.
 
 use bytes::Bytes;
 use dhow_client::{Content, OwnMounts};

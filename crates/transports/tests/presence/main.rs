@@ -71,12 +71,14 @@ async fn place(server: &ScriptedServer, sink: &dyn Sink, length: usize) -> (How,
     };
     let Placed { digest, size, how } = placed;
     assert_eq!((Some(digest), Some(size)), (want.digest, want.size));
-    let mut methods: Vec<_> = server.seen()[before..]
-        .iter()
-        .map(|seen| seen.method.clone())
-        .collect();
+    let mut methods = methods(server).split_off(before);
     methods.sort();
     (how, methods)
+}
+
+/// Returns the methods of all requests, in their order.
+fn methods(server: &ScriptedServer) -> Vec<String> {
+    server.seen().into_iter().map(|seen| seen.method).collect()
 }
 
 /// A registry that has nothing, and says of a blob that it is there when `mounts` says so of the POST.
@@ -140,8 +142,7 @@ async fn large_blobs_wait_a_moment_for_what_a_small_one_shows() {
     });
     assert_eq!(asked.unwrap(), None);
     sent.unwrap();
-    let methods: Vec<_> = server.seen().into_iter().map(|seen| seen.method).collect();
-    assert_eq!(methods, ["POST", "POST", "PUT", "POST"]);
+    assert_eq!(methods(&server), ["POST", "POST", "PUT", "POST"]);
 }
 
 #[tokio::test]
@@ -210,10 +211,7 @@ async fn copy(server: &ScriptedServer, home: &std::path::Path, length: usize) ->
     assert_eq!(slow.unwrap().how, How::Sent);
     assert_eq!(placed.unwrap().how, How::Sent);
     sink.commit(&ImageSpec::oci(1).build().root).await.unwrap();
-    let mut methods: Vec<_> = server.seen()[before..]
-        .iter()
-        .map(|seen| seen.method.clone())
-        .collect();
+    let mut methods = methods(server).split_off(before);
     methods.sort();
     methods
 }
@@ -332,8 +330,7 @@ async fn no_upload_begins_for_a_blob_that_will_not_come() {
     assert_eq!(sink.reuse(&want).await.unwrap(), None);
     want.mount_from = vec![Repository::parse(&format!("{}/b", server.address())).unwrap()];
     assert_eq!(sink.reuse(&want).await.unwrap(), None);
-    let methods: Vec<_> = server.seen().into_iter().map(|seen| seen.method).collect();
-    assert_eq!(methods, ["HEAD", "POST", "DELETE", "HEAD"]);
+    assert_eq!(methods(&server), ["HEAD", "POST", "DELETE", "HEAD"]);
 }
 
 /// A registry that keeps 8 MB of a PUT that breaks, and takes the rest.
