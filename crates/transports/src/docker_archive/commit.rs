@@ -59,13 +59,7 @@ fn ready(assembly: &Assembly, image: &Image<'_>, before: Option<&Before>) -> Res
     let manifest = ImageManifest::parse(&admitted).map_err(manifest_error)?;
     let config = config(assembly, &manifest.config.digest, before)?;
     let parsed = ImageConfig::parse(&config).map_err(manifest_error)?;
-    let diff_ids = &parsed.rootfs.diff_ids;
-    let belongs = diff_ids.len() == manifest.layers.len();
-    let mut names = manifest.layers.iter().zip(diff_ids);
-    if !belongs || !image.packed && names.any(|(layer, diff_id)| layer.digest != *diff_id) {
-        let why = "the layers of the image are not those that its config lists";
-        return Err(Error::new(Kind::Invalid, why));
-    }
+    compare(&manifest, &parsed.rootfs.diff_ids, image.packed)?;
     let (mut layers, mut aside) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for layer in &manifest.layers {
@@ -95,6 +89,26 @@ fn ready(assembly: &Assembly, image: &Image<'_>, before: Option<&Before>) -> Res
         config,
         layers,
         aside,
+    })
+}
+
+/// Compares the layers of an image with those that its config lists: how many there are, and what is in
+/// them, where they are not compressed.
+fn compare(manifest: &ImageManifest, diff_ids: &[Digest], packed: bool) -> Result<()> {
+    let layers = &manifest.layers;
+    if layers.len() != diff_ids.len() {
+        let (has, lists) = (layers.len(), diff_ids.len());
+        let why = format!("the image has {has} layers, and its config lists {lists}");
+        return Err(Error::new(Kind::Invalid, why));
+    }
+    let mut names = (1..).zip(layers.iter().zip(diff_ids));
+    let other = names.find(|(_, (layer, diff_id))| !packed && layer.digest != **diff_id);
+    other.map_or(Ok(()), |(number, (layer, diff_id))| {
+        let is = layer.digest;
+        let why =
+            format!("layer {number} of the image is `{is}`, and its config lists `{diff_id}`");
+        let hint = "make the image again, or keep it as it is, in an `oci-archive:`";
+        Err(Error::new(Kind::Invalid, why).hint(hint))
     })
 }
 

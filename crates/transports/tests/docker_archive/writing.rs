@@ -189,19 +189,24 @@ async fn what_breaks_leaves_what_was_there() {
         Kind::NotFound
     );
     drop(sink);
-    let other = sample(23, 1);
-    let sink = at(&path, ":two:1", &[]).sink().await.unwrap();
-    for (blob, bytes) in image.blobs.iter().chain(&other.blobs) {
-        sink.put_blob(&want(blob), Blob::from_bytes(bytes.clone()))
-            .await
-            .unwrap();
+    for (other, why) in [
+        (sample(23, 1), "has 2 layers, and its config lists 1"),
+        (sample(24, 2), "layer 1 of the image is"),
+    ] {
+        let sink = at(&path, ":two:1", &[]).sink().await.unwrap();
+        for (blob, bytes) in image.blobs.iter().chain(&other.blobs) {
+            sink.put_blob(&want(blob), Blob::from_bytes(bytes.clone()))
+                .await
+                .unwrap();
+        }
+        let text = String::from_utf8(image.root.bytes().to_vec()).unwrap();
+        let (of, to) = (&view(&image).config, &view(&other).config);
+        let text = text.replace(&of.digest.to_string(), &to.digest.to_string());
+        let root = dhow_model::RawManifest::new(text.into(), None).unwrap();
+        let refused = sink.commit(&root).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Invalid);
+        assert!(refused.to_string().contains(why), "{refused}");
     }
-    let text = String::from_utf8(image.root.bytes().to_vec()).unwrap();
-    let (of, to) = (&view(&image).config, &view(&other).config);
-    let text = text.replace(&of.digest.to_string(), &to.digest.to_string());
-    let root = dhow_model::RawManifest::new(text.into(), None).unwrap();
-    assert_eq!(sink.commit(&root).await.unwrap_err().kind(), Kind::Invalid);
-    drop(sink);
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     // What is no archive is not added to, and not lost.
