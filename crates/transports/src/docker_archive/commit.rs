@@ -101,15 +101,19 @@ fn compare(manifest: &ImageManifest, diff_ids: &[Digest], packed: bool) -> Resul
         let why = format!("the image has {has} layers, and its config lists {lists}");
         return Err(Error::new(Kind::Invalid, why));
     }
-    let mut names = (1..).zip(layers.iter().zip(diff_ids));
-    let other = names.find(|(_, (layer, diff_id))| !packed && layer.digest != **diff_id);
-    other.map_or(Ok(()), |(number, (layer, diff_id))| {
+    if packed {
+        return Ok(());
+    }
+    for (number, (layer, diff_id)) in (1..).zip(layers.iter().zip(diff_ids)) {
         let is = layer.digest;
-        let why =
-            format!("layer {number} of the image is `{is}`, and its config lists `{diff_id}`");
-        let hint = "make the image again, or keep it as it is, in an `oci-archive:`";
-        Err(Error::new(Kind::Invalid, why).hint(hint))
-    })
+        if is != *diff_id {
+            let why =
+                format!("layer {number} of the image is `{is}`, and its config lists `{diff_id}`");
+            let hint = "make the image again, or keep it as it is, in an `oci-archive:`";
+            return Err(Error::new(Kind::Invalid, why).hint(hint));
+        }
+    }
+    Ok(())
 }
 
 fn config(assembly: &Assembly, digest: &Digest, before: Option<&Before>) -> Result<Vec<u8>> {
