@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -24,6 +24,8 @@ pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) global: GlobalOptions,
     pub(crate) voice: Voice,
+    /// Kept as long as the program runs: the end of the process closes its connections.
+    session: OnceLock<Session>,
 }
 
 /// How dhow talks.
@@ -46,14 +48,15 @@ impl App {
             Some(prefix) if !prefix.is_empty() => format!("{prefix} {name}"),
             _ => name.to_owned(),
         };
-        Ok(Session::new(SessionOptions {
+        let session = Session::new(SessionOptions {
             config: Arc::clone(&self.config),
             user_agent,
             tmp: self.global.tmpdir.clone(),
             policy: self.global.policy(),
             platform: self.global.platform(),
             stall: self.global.stall_timeout.filter(|stall| !stall.is_zero()),
-        })?)
+        })?;
+        Ok(self.session.get_or_init(|| session).clone())
     }
 }
 
@@ -85,9 +88,13 @@ pub(crate) fn main(arguments: &[OsString], environment: EnvSnapshot) -> ExitCode
         )),
         global: cli.global,
         voice,
+        session: OnceLock::new(),
     };
     let ends_by_signal = verb.ends_by_signal();
-    match run(&app, ends_by_signal, verb.run(&app)) {
+    let result = run(&app, ends_by_signal, verb.run(&app));
+    // Its session has open connections, and closing each would take a while.
+    std::mem::forget(app);
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(voice, start),
     }
@@ -128,8 +135,8 @@ fn voice_of(arguments: &[OsString]) -> Voice {
     }
 }
 
-/// Runs a command until it ends, a signal comes, or its time is over. What is dropped cleans up
-/// after itself.
+/// Runs a command until it ends, a signal comes, or its time is over. What is cut off cleans up after
+/// itself.
 fn run(
     app: &App,
     ends_by_signal: bool,
@@ -149,8 +156,14 @@ fn run(
             failure = over(app) => Err(failure),
         }
     });
-    // Threads that still wait for a file or a name server are not waited for.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    if result.is_ok() && !ends_by_signal {
+        // Nothing is left that has something to put in order, and the end of the process closes
+        // connections and ends threads faster than they can do it one after the other.
+        std::mem::forget(runtime);
+    } else {
+        // Threads that still wait for a file or a name server are not waited for.
+        runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    }
     result
 }
 

@@ -64,6 +64,14 @@ impl BlobCache {
         Self(None)
     }
 
+    /// Begins to open what will soon be asked, while a copy waits for its first answers.
+    pub(crate) fn open_ahead(&self) {
+        if let Some(cache) = self.0.clone().filter(|cache| !cache.is_empty()) {
+            // Whoever asks meanwhile waits for it.
+            drop(tokio::task::spawn_blocking(move || cache.ask(|_| Ok(()))));
+        }
+    }
+
     /// Returns what is known to hold this content in this format, the newest first.
     pub async fn packed(&self, diff_id: &Digest, format: &str) -> Vec<Known> {
         let (diff_id, format) = (*diff_id, format.to_owned());
@@ -190,4 +198,30 @@ fn now() -> i64 {
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns whether it is open, once nobody is about to open it.
+    fn is_open(cache: &BlobCache) -> bool {
+        let cache = cache.0.as_ref().unwrap();
+        matches!(*cache.store.lock().unwrap(), Store::Open(_))
+    }
+
+    #[tokio::test]
+    async fn a_cache_is_opened_before_it_is_asked_where_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = BlobCache::open(folder.path().to_owned());
+        first.open_ahead();
+        let place = Repository::parse("r.test/a").unwrap();
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+        first.seen(vec![(Digest::sha256(b"a"), place)]).await;
+        let second = BlobCache::open(folder.path().to_owned());
+        second.open_ahead();
+        while !is_open(&second) {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -38,6 +38,12 @@ impl Engine {
             Before::Unchanged(report) => return Ok(*report),
             Before::Copy { sink, other } => (sink, other),
         };
+        if [&job.source, &job.destination]
+            .iter()
+            .any(|side| side.is_in_registry())
+        {
+            job.options.cache.open_ahead();
+        }
         let raw = async { resolve::tree(&*source, &job.options, &patience).await };
         let recall = async {
             if let Some(sink) = opened.as_ref().filter(|_| other) {

@@ -68,19 +68,24 @@ fn prepared(path: &Path) -> rusqlite::Result<Connection> {
     // What is written goes on where the last process stopped: moving it into the file each time would
     // wait for the disk at the end of every copy. See `shorten`.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    shorten(&connection)?;
-    prune(&connection)?;
+    if is_log_long(&connection) {
+        shorten(&connection)?;
+        // Now and then is enough: counting reads a good part of the file.
+        prune(&connection)?;
+    }
     Ok(connection)
 }
 
-/// Moves the log into the file when the processes before have made it long: whoever opens the cache
-/// reads all of it. SQLite by itself begins it anew only within a process that goes on writing.
-fn shorten(connection: &Connection) -> rusqlite::Result<()> {
+/// Returns whether the processes before have written much.
+fn is_log_long(connection: &Connection) -> bool {
     let log = connection.path().map(|path| format!("{path}-wal"));
     let length = log.and_then(|path| std::fs::metadata(path).ok());
-    if length.is_none_or(|log| log.len() <= LONGEST_LOG) {
-        return Ok(());
-    }
+    length.is_some_and(|log| log.len() > LONGEST_LOG)
+}
+
+/// Moves the log into the file: whoever opens the cache reads all of it. SQLite by itself begins it
+/// anew only within a process that goes on writing.
+fn shorten(connection: &Connection) -> rusqlite::Result<()> {
     // Whoever uses it now is not waited for; the next one moves it.
     connection.busy_timeout(Duration::ZERO)?;
     let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -298,3 +303,22 @@ CREATE TABLE IF NOT EXISTS places (
 );
 COMMIT;
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_half_goes_when_there_are_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let fill = format!(
+            "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MOST}) \
+             INSERT INTO places SELECT n, 'r.test', 'a', n FROM numbers"
+        );
+        open(folder.path()).unwrap().execute_batch(&fill).unwrap();
+        let next = open(folder.path()).unwrap();
+        let left = "SELECT count(*), min(seen), max(seen) FROM places";
+        let left = next.query_row(left, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        assert_eq!(left.unwrap(), (MOST / 2, MOST / 2 + 1, MOST));
+    }
+}
