@@ -9,7 +9,7 @@ use dhow_model::{Algorithm, Digest, Hasher};
 
 use crate::Error;
 use crate::flush::Flusher;
-use crate::space;
+use crate::space::{self, lies_in_memory};
 use crate::temporary::Temporary;
 
 /// A blob on its way into the layout. Dropping it removes what was written, unless a later one can
@@ -26,6 +26,7 @@ pub struct BlobWriter {
     has_space: bool,
     written: u64,
     read_back: Vec<u8>,
+    is_in_memory: bool,
 }
 
 impl BlobWriter {
@@ -68,6 +69,7 @@ impl BlobWriter {
 
     fn new(file: Temporary, size: Option<u64>) -> Self {
         Self {
+            is_in_memory: lies_in_memory(file.file()),
             file,
             naming: Naming::Nested,
             hasher: Hasher::new(Algorithm::Sha256),
@@ -164,6 +166,11 @@ impl BlobWriter {
     /// Returns how many bytes are there, with those of an earlier transfer.
     pub const fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Returns whether writing never waits for a disk.
+    pub const fn is_in_memory(&self) -> bool {
+        self.is_in_memory
     }
 
     /// Returns the file, for reading back what was written.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! stream ─▶ blocking thread: read, write, hash ─▶ finish
+//!     └───▶ here, if it is small and the file in memory
 //! file ───▶ blocking thread: copy, read back, hash ─▶ finish
 //! ```
 //!
@@ -9,16 +10,27 @@
 //! as much as writing it. What an earlier process left of the blob is hashed while no piece waits, so
 //! that it keeps no connection waiting. A future that is dropped ends the thread after its present
 //! piece.
+//!
+//! Many small blobs at once would have a thread each, which is woken for nearly every piece. Where
+//! writing never waits, the threads that look after the connections write what they read.
 
+use std::io;
 use std::task::Poll;
 
+use bytes::Bytes;
 use dhow_codec::{Pull, pull};
 use dhow_layout::{BlobWriter, FileCopy};
 use dhow_model::Digest;
 use dhow_transport::{Blob, Body, Error, FilePart, How, Kind, Placed};
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
+use tokio::task::coop;
 
 use super::layout_error;
+
+/// The largest blob, in bytes, that is written where it comes: one that is larger keeps a thread busy.
+const SMALL: u64 = 16 * 1024 * 1024;
 
 /// Stores `blob` through `writer`, under `expected` or under the digest it turns out to have.
 ///
@@ -33,6 +45,7 @@ pub(crate) async fn store(
     if start != kept {
         return Err(layout_error(dhow_layout::Error::Start { start, kept }));
     }
+    let is_small = start == 0 && blob.size.is_some_and(|size| size <= SMALL);
     let mut writer = match expected {
         Some(digest) => writer.hashed_with(digest.algorithm()),
         None => writer,
@@ -48,6 +61,9 @@ pub(crate) async fn store(
         Body::File(part) => {
             let work = move |wanted: &dyn Fn() -> bool| write_file(writer, expected, &part, wanted);
             watched(work).await?.map_err(layout_error)?
+        }
+        Body::Stream(stream) if is_small && writer.is_in_memory() => {
+            return write_here(writer, expected, stream).await;
         }
         Body::Stream(stream) => {
             let (pull, _wanted) = pull(stream);
@@ -107,6 +123,23 @@ fn write_stream(
     }
 }
 
+/// Writes what comes piece by piece, without waiting for anything but the pieces.
+async fn write_here(
+    mut writer: BlobWriter,
+    expected: Option<Digest>,
+    mut stream: BoxStream<'static, io::Result<Bytes>>,
+) -> Result<Placed, Error> {
+    while let Some(piece) = stream.next().await {
+        // What never waits would keep all others waiting.
+        coop::consume_budget().await;
+        let piece = piece.map_err(Error::from_stream)?;
+        writer.write(&piece).map_err(layout_error)?;
+    }
+    let work = move |wanted: &dyn Fn() -> bool| finish(writer, expected, How::Sent, wanted);
+    let placed = watched(work).await?.map_err(layout_error)?;
+    placed.ok_or_else(gone)
+}
+
 /// Makes the blob visible when its bytes are right; `None` when nobody waits for it any more.
 fn finish(
     mut writer: BlobWriter,
@@ -150,6 +183,11 @@ fn gone() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::thread::{self, ThreadId};
+
+    use futures_util::stream;
+
     use super::*;
 
     #[tokio::test]
@@ -164,5 +202,40 @@ mod tests {
         drop(watched(work));
         is_seen.await.unwrap();
         assert!(watched(|wanted| wanted()).await.unwrap());
+    }
+
+    /// Returns which thread reads a stream that is written into a folder, and whether that is in memory.
+    async fn reader_of(folder: &Path, size: Option<u64>) -> (ThreadId, bool) {
+        let folder = tempfile::tempdir_in(folder).unwrap();
+        let writer = BlobWriter::create_flat(folder.path(), None).unwrap();
+        let is_in_memory = writer.is_in_memory();
+        let (tell, told) = oneshot::channel();
+        let piece = async {
+            tell.send(thread::current().id()).unwrap();
+            Ok(Bytes::from_static(b"piece"))
+        };
+        let blob = Blob::from_stream(size, stream::once(piece).boxed());
+        let placed = store(writer, None, blob).await.unwrap();
+        assert_eq!(placed.digest, Digest::sha256(b"piece"));
+        assert_eq!(
+            std::fs::read(folder.path().join(placed.digest.hex())).unwrap(),
+            b"piece"
+        );
+        (told.await.unwrap(), is_in_memory)
+    }
+
+    #[tokio::test]
+    async fn a_small_blob_in_memory_is_written_where_it_comes() {
+        for folder in [&std::env::temp_dir(), Path::new("/dev/shm")] {
+            if !folder.is_dir() {
+                continue;
+            }
+            let here = thread::current().id();
+            let (reader, is_in_memory) = reader_of(folder, Some(5)).await;
+            assert_eq!(reader == here, is_in_memory, "{}", folder.display());
+            for size in [None, Some(SMALL + 1)] {
+                assert_ne!(reader_of(folder, size).await.0, here);
+            }
+        }
     }
 }
