@@ -63,7 +63,9 @@ pub(crate) async fn store(
             watched(work).await?.map_err(layout_error)?
         }
         Body::Stream(stream) if is_small && writer.is_in_memory() => {
-            return write_here(writer, expected, stream).await;
+            let writer = write_here(writer, stream).await?;
+            let work = move |wanted: &dyn Fn() -> bool| finish(writer, expected, How::Sent, wanted);
+            watched(work).await?.map_err(layout_error)?
         }
         Body::Stream(stream) => {
             let (pull, _wanted) = pull(stream);
@@ -126,18 +128,15 @@ fn write_stream(
 /// Writes what comes piece by piece, without waiting for anything but the pieces.
 async fn write_here(
     mut writer: BlobWriter,
-    expected: Option<Digest>,
     mut stream: BoxStream<'static, io::Result<Bytes>>,
-) -> Result<Placed, Error> {
+) -> Result<BlobWriter, Error> {
     while let Some(piece) = stream.next().await {
         // What never waits would keep all others waiting.
         coop::consume_budget().await;
         let piece = piece.map_err(Error::from_stream)?;
         writer.write(&piece).map_err(layout_error)?;
     }
-    let work = move |wanted: &dyn Fn() -> bool| finish(writer, expected, How::Sent, wanted);
-    let placed = watched(work).await?.map_err(layout_error)?;
-    placed.ok_or_else(gone)
+    Ok(writer)
 }
 
 /// Makes the blob visible when its bytes are right; `None` when nobody waits for it any more.
