@@ -10,7 +10,7 @@ use std::io;
 use dhow_model::{Algorithm, Annotations, Digest, Hasher};
 
 pub(crate) use self::queue::Queue;
-use crate::stage::{self, Input, Output, Stream};
+use crate::stage::{self, Input, Output, QueueLength, Stream};
 use crate::{Facts, PackFacts, PackFormat, Packing};
 
 /// Returns the compressed stream, and the place where its facts appear when it has ended well. All
@@ -19,7 +19,8 @@ use crate::{Facts, PackFacts, PackFormat, Packing};
 pub fn pack(body: Stream, packing: Packing, diff_id: Option<Digest>) -> (Stream, Facts<PackFacts>) {
     let facts = Facts::default();
     let told = facts.clone();
-    let stream = stage::run(body, move |input, output| {
+    // The blocks that the cores work on outlast a thread's absence.
+    let stream = stage::run(body, QueueLength::Short, move |input, output| {
         let mut tally = Tally::new(output, diff_id);
         let annotations = match packing.format {
             PackFormat::Gzip => gzip::pack(input, &mut tally, packing.gzip_level())?,

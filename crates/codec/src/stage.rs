@@ -7,6 +7,7 @@
 //!
 //! While another thread has the processor, a short queue is soon full or empty, and one end stands still.
 //! A long one outlasts that, and takes a MiB: one stage at a time has it, and only if its pieces are taken.
+//! What holds more than that on its own needs none.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -26,20 +27,21 @@ pub(crate) type Stream = BoxStream<'static, io::Result<Bytes>>;
 /// stream that is returned. An error of the body ends the stream unchanged.
 pub(crate) fn run(
     body: Stream,
+    queue: QueueLength,
     work: impl FnOnce(&mut Input, &mut Output) -> io::Result<()> + Send + 'static,
 ) -> Stream {
     let (body, wanted) = pull(ahead(body));
-    let (sender, receiver) = mpsc::channel(LONG);
+    let (sender, receiver) = mpsc::channel(queue.most());
     let thread = tokio::task::spawn_blocking(move || {
         let mut input = Input::new(body);
-        let mut output = Output::new(sender);
+        let mut output = Output::new(sender, queue);
         let done = work(&mut input, &mut output).and_then(|()| output.flush());
         if let Err(error) = done {
             output.fail(input.broken.unwrap_or(error));
         }
     });
     let state = Running {
-        pieces: Batches::new(receiver, TAKEN),
+        pieces: Batches::new(receiver, queue.taken()),
         thread: Some(thread),
         _wanted: wanted,
     };
@@ -47,6 +49,40 @@ pub(crate) fn run(
         Ok(state.next().await?.map(|piece| (piece, state)))
     })
     .boxed()
+}
+
+/// How many pieces may wait for whoever reads the stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum QueueLength {
+    /// Two.
+    Short,
+    /// Sixteen, for one stage at a time, as long as its pieces are taken.
+    MayBeLong,
+}
+
+impl QueueLength {
+    const fn most(self) -> usize {
+        match self {
+            Self::Short => DEPTH,
+            Self::MayBeLong => LONG,
+        }
+    }
+
+    /// Returns who says that it is long now.
+    const fn permits(self) -> Option<&'static Semaphore> {
+        match self {
+            Self::Short => None,
+            Self::MayBeLong => Some(&LONG_QUEUES),
+        }
+    }
+
+    /// Returns how many pieces are taken at once, if so many wait.
+    const fn taken(self) -> usize {
+        match self {
+            Self::Short => DEPTH,
+            Self::MayBeLong => LONG / 2,
+        }
+    }
 }
 
 /// A thread at work.
@@ -194,11 +230,11 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    fn new(sender: mpsc::Sender<io::Result<Bytes>>) -> Self {
+    fn new(sender: mpsc::Sender<io::Result<Bytes>>, queue: QueueLength) -> Self {
         Self {
-            queue: Made::new(sender, &LONG_QUEUES),
+            queue: Made::new(sender, queue.permits()),
             // As many as wait, as were taken, and one on either side.
-            buffers: Buffers::new(PIECE, LONG + TAKEN + 2),
+            buffers: Buffers::new(PIECE, queue.most() + queue.taken() + 2),
             buffer: BytesMut::new(),
             filled: 0,
         }
@@ -265,17 +301,18 @@ struct Made {
     given: usize,
     /// What makes the queue short: places in it that are kept free.
     kept_free: Vec<mpsc::OwnedPermit<io::Result<Bytes>>>,
-    permits: &'static Semaphore,
+    /// None for one that is never long.
+    permits: Option<&'static Semaphore>,
     /// What makes it long.
     permit: Option<SemaphorePermit<'static>>,
 }
 
 impl Made {
-    fn new(sender: mpsc::Sender<io::Result<Bytes>>, permits: &'static Semaphore) -> Self {
+    fn new(sender: mpsc::Sender<io::Result<Bytes>>, permits: Option<&'static Semaphore>) -> Self {
         let place = || sender.clone().try_reserve_owned().ok();
         let kept_free = std::iter::repeat_with(place).map_while(|place| place);
         Self {
-            kept_free: kept_free.take(LONG - DEPTH).collect(),
+            kept_free: kept_free.take(sender.capacity() - DEPTH).collect(),
             given: 0,
             permits,
             permit: None,
@@ -284,8 +321,11 @@ impl Made {
     }
 
     fn give(&mut self, piece: Bytes) -> io::Result<()> {
-        if self.permit.is_none() && self.was_taken_from() {
-            self.permit = self.permits.try_acquire().ok();
+        if self.permit.is_none()
+            && let Some(permits) = self.permits
+            && self.was_taken_from()
+        {
+            self.permit = permits.try_acquire().ok();
             if self.permit.is_some() {
                 self.kept_free.clear();
             }
@@ -308,9 +348,6 @@ static LONG_QUEUES: Semaphore = Semaphore::const_new(1);
 /// How many pieces wait in a long queue.
 const LONG: usize = 16;
 
-/// How many pieces are taken at once, if so many wait.
-const TAKEN: usize = 8;
-
 /// The size of the pieces that come out, in bytes.
 pub(crate) const PIECE: usize = 64 * 1024;
 
@@ -330,7 +367,7 @@ mod tests {
         static PERMITS: Semaphore = Semaphore::const_new(1);
         let queue = || {
             let (sender, receiver) = mpsc::channel(LONG);
-            (Made::new(sender, &PERMITS), receiver)
+            (Made::new(sender, Some(&PERMITS)), receiver)
         };
         let ((mut first, mut taken), (mut second, mut also_taken)) = (queue(), queue());
         assert_eq!(fill(&mut first), DEPTH);
@@ -343,5 +380,14 @@ mod tests {
         drop(first);
         assert!(also_taken.blocking_recv().is_some());
         assert_eq!(fill(&mut second), LONG - 1);
+    }
+
+    #[test]
+    fn a_stage_that_holds_enough_by_itself_never_has_a_long_queue() {
+        let (sender, mut receiver) = mpsc::channel(QueueLength::Short.most());
+        let mut queue = Made::new(sender, QueueLength::Short.permits());
+        assert_eq!(fill(&mut queue), DEPTH);
+        assert!(receiver.blocking_recv().is_some());
+        assert_eq!(fill(&mut queue), 1);
     }
 }

@@ -6,7 +6,7 @@ use dhow_model::{Algorithm, Compression, Hasher};
 
 use crate::gzip::{self, Endings};
 use crate::reader::{decompress, decompress_into};
-use crate::stage::{self, Input, Stream};
+use crate::stage::{self, Input, QueueLength, Stream};
 use crate::{Facts, MAGIC, UnpackFacts, detect};
 
 /// Returns the content of a stream, decompressed if it is compressed, and the place where its facts
@@ -14,7 +14,7 @@ use crate::{Facts, MAGIC, UnpackFacts, detect};
 pub fn unpack(body: Stream) -> (Stream, Facts<UnpackFacts>) {
     let facts = Facts::default();
     let told = facts.clone();
-    let stream = stage::run(body, move |input, output| {
+    let stream = stage::run(body, QueueLength::MayBeLong, move |input, output| {
         let compression = detect(input.peek(MAGIC)?);
         let mut content = Content::new();
         if let Some(compression) = compression {
@@ -41,7 +41,7 @@ pub fn unpack_unhashed(body: Stream) -> (Stream, Facts<Option<Compression>>) {
     let told = facts.clone();
     let endings = Endings::default();
     let noted = endings.clone();
-    let stream = stage::run(body, move |input, output| {
+    let stream = stage::run(body, QueueLength::MayBeLong, move |input, output| {
         let compression = detect(input.peek(MAGIC)?);
         if let Some(compression) = compression {
             decompress_into(input, compression, output, &noted)?;

@@ -74,7 +74,7 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
 
     use super::*;
-    use crate::stage;
+    use crate::stage::{self, QueueLength};
 
     #[tokio::test]
     async fn the_number_of_threads_does_not_matter() {
@@ -87,7 +87,7 @@ mod tests {
             let body = stream::iter([Ok(content.clone())]).boxed();
             let error = Arc::new(Mutex::new(None));
             let told = Arc::clone(&error);
-            let stream = stage::run(body, move |input, output| {
+            let stream = stage::run(body, QueueLength::Short, move |input, output| {
                 let done = pack_with(input, &mut Tally::new(output, None), 3, threads);
                 *told.lock().unwrap() = done.err();
                 Ok(())
