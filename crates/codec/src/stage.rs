@@ -321,11 +321,8 @@ impl Made {
     }
 
     fn give(&mut self, piece: Bytes) -> io::Result<()> {
-        if self.permit.is_none()
-            && let Some(permits) = self.permits
-            && self.was_taken_from()
-        {
-            self.permit = permits.try_acquire().ok();
+        if self.permit.is_none() && self.was_taken_from() {
+            self.permit = self.permits.and_then(|all| all.try_acquire().ok());
             if self.permit.is_some() {
                 self.kept_free.clear();
             }
