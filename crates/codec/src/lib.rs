@@ -11,6 +11,7 @@ mod facts;
 mod gzip;
 mod pack;
 mod packing;
+mod pipe;
 mod pull;
 mod reader;
 mod stage;

@@ -1,6 +1,5 @@
 //! Streams that are read by threads which may block, and streams that are read ahead.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +10,10 @@ use futures_util::future::poll_fn;
 use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::BoxStream;
+use crate::pipe::{Receiver, Room, pipe};
 
 /// A stream, as a thread reads it that may block. The thread polls it by itself: no task passes the
 /// pieces on.
@@ -110,10 +109,16 @@ impl fmt::Debug for Pull {
 ///
 /// # Panics
 /// Outside of a runtime.
-pub fn ahead(
+pub fn ahead(body: BoxStream<'static, io::Result<Bytes>>) -> BoxStream<'static, io::Result<Bytes>> {
+    ahead_with_room(body).0
+}
+
+/// Reads a stream as [`ahead`] does, and returns what can make it read further ahead.
+pub(crate) fn ahead_with_room(
     mut body: BoxStream<'static, io::Result<Bytes>>,
-) -> BoxStream<'static, io::Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(DEPTH);
+) -> (BoxStream<'static, io::Result<Bytes>>, Room) {
+    let (sender, receiver) = pipe(DEPTH, DEPTH);
+    let room = sender.room().clone();
     let mut task = JoinSet::new();
     task.spawn(async move {
         loop {
@@ -125,17 +130,17 @@ pub fn ahead(
         }
     });
     let state = (received(receiver), task);
-    stream::unfold(state, |(mut pieces, task)| async move {
+    let read = stream::unfold(state, |(mut pieces, task)| async move {
         pieces.next().await.map(|piece| (piece, (pieces, task)))
-    })
-    .boxed()
+    });
+    (read.boxed(), room)
 }
 
 /// Returns what comes through a channel. `None` is the end; a sender that is gone without it has broken.
 pub(crate) fn received(
-    receiver: mpsc::Receiver<Option<io::Result<Bytes>>>,
+    receiver: Receiver<Option<io::Result<Bytes>>>,
 ) -> BoxStream<'static, io::Result<Bytes>> {
-    stream::unfold(Some(Batches::new(receiver, DEPTH)), |pieces| async move {
+    stream::unfold(Some(receiver), |pieces| async move {
         let mut pieces = pieces?;
         match pieces.next().await {
             Some(piece) => piece.map(|piece| (piece, Some(pieces))),
@@ -145,35 +150,8 @@ pub(crate) fn received(
     .boxed()
 }
 
-/// The end of a channel from which everything is taken that waits, so that the sender is woken once
-/// for several pieces.
-pub(crate) struct Batches<T> {
-    receiver: mpsc::Receiver<T>,
-    taken: VecDeque<T>,
-    /// How many pieces are taken at once.
-    most: usize,
-}
-
-impl<T> Batches<T> {
-    pub(crate) const fn new(receiver: mpsc::Receiver<T>, most: usize) -> Self {
-        Self {
-            receiver,
-            taken: VecDeque::new(),
-            most,
-        }
-    }
-
-    pub(crate) async fn next(&mut self) -> Option<T> {
-        if self.taken.is_empty() {
-            let mut taken = Vec::from(std::mem::take(&mut self.taken));
-            self.receiver.recv_many(&mut taken, self.most).await;
-            self.taken = taken.into();
-        }
-        self.taken.pop_front()
-    }
-}
-
-/// How many pieces wait in a channel. As many may have been taken from it: each blob on its way holds them.
+/// How many pieces wait in a queue, unless it was made longer. As many may have been taken from it: each blob
+/// on its way holds them.
 pub(crate) const DEPTH: usize = 2;
 
 #[cfg(test)]
@@ -256,12 +234,14 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_thread_need_not_wait_for_a_piece() {
-        let (sender, receiver) = mpsc::channel(2);
+        let (sender, receiver) = pipe(2, 2);
         let (mut pull, _wanted) = pull(received(receiver));
         let first = pull_on_a_thread(&mut pull);
         assert!(matches!(first, Ok(Poll::Pending)));
-        sender.try_send(Some(Ok(Bytes::from("piece")))).unwrap();
-        sender.try_send(None).unwrap();
+        sender
+            .blocking_send(Some(Ok(Bytes::from("piece"))))
+            .unwrap();
+        sender.blocking_send(None).unwrap();
         let second = pull_on_a_thread(&mut pull);
         assert!(matches!(second, Ok(Poll::Ready(Some(piece))) if piece == "piece"));
         let end = pull_on_a_thread(&mut pull);
@@ -274,15 +254,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_sender_that_is_gone_is_no_end() {
-        let (sender, receiver) = mpsc::channel(2);
-        sender.try_send(Some(Ok(Bytes::from("piece")))).unwrap();
+        let (sender, receiver) = pipe(2, 2);
+        sender
+            .blocking_send(Some(Ok(Bytes::from("piece"))))
+            .unwrap();
         drop(sender);
         let pieces: Vec<_> = received(receiver).collect().await;
         assert_eq!(pieces.len(), 2);
         assert_eq!(pieces[0].as_ref().unwrap(), "piece");
         assert!(pieces[1].is_err());
-        let (sender, receiver) = mpsc::channel(2);
-        sender.try_send(None).unwrap();
+        let (sender, receiver) = pipe(2, 2);
+        sender.blocking_send(None).unwrap();
         drop(sender);
         assert!(received(receiver).next().await.is_none());
     }
