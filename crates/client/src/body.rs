@@ -20,9 +20,6 @@ use crate::{Error, ErrorKind, RepositoryClient, Session, ranges};
 /// How many bytes must come between two breaks for the count of breaks to begin anew.
 const PROGRESS: u64 = 1024 * 1024;
 
-/// The largest blob, in bytes, that is not worth a connection of its own.
-const SMALL: u64 = 64 * 1024;
-
 /// A blob that is being read.
 #[derive(Debug)]
 pub(crate) struct Download {
@@ -180,10 +177,7 @@ impl Download {
     /// Returns which connections the blob comes on. For a config the one that brought the manifest is
     /// the nearest.
     fn lane(&self) -> Lane {
-        match self.size {
-            Some(size) if size <= SMALL => Lane::Small,
-            _ => Lane::Bulk,
-        }
+        self.size.map_or(Lane::Bulk, Lane::for_answer)
     }
 
     /// Asks for the blob from the present position on.

@@ -46,6 +46,21 @@ pub(crate) enum Lane {
     Bulk,
 }
 
+impl Lane {
+    /// Returns which connections bring an answer of so many bytes: what is small comes on those that
+    /// brought the manifest.
+    pub(crate) const fn for_answer(size: u64) -> Self {
+        if size <= SMALL {
+            Self::Small
+        } else {
+            Self::Bulk
+        }
+    }
+}
+
+/// The largest answer, in bytes, that is not worth a connection of its own.
+const SMALL: u64 = 64 * 1024;
+
 /// http or https.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {

@@ -111,7 +111,7 @@ impl Part {
     async fn request(&mut self) -> Result<(), Error> {
         let path = self.client.path(&format!("blobs/{}", self.digest));
         let mut request = self.client.request_to(Method::GET, path);
-        request.lane = Lane::Bulk;
+        request.lane = Lane::for_answer(self.end - self.position);
         let headers = &mut request.headers;
         ranges::ask_for_stored(headers);
         let range = (self.position, Some(self.end - 1));

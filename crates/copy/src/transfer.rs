@@ -8,6 +8,7 @@
 mod ask;
 mod blame;
 mod config;
+mod likely;
 mod parts;
 mod resume;
 mod reuse;
@@ -240,7 +241,8 @@ impl Context {
         }
         let from = self.resume_point(planned, &want, (resume, attempt)).await;
         counter.store(from.start, Ordering::Relaxed);
-        let blob = self.open(planned, from.read_from, attempt).await?;
+        let opened = self.open_hinted(planned, &want, (from.read_from, attempt));
+        let blob = opened.await?;
         let blame = |error| self.blame(error, planned, attempt, &fault);
         if planned.step == Step::Keep
             && self.sink.caps().verifies
@@ -251,7 +253,7 @@ impl Context {
             counter.store(placed.size, Ordering::Relaxed);
             return self.arrived(planned, placed, Story::Kept).await;
         }
-        let size = want.size.or(blob.size);
+        let (size, likely) = (want.size.or(blob.size), blob.likely);
         let body = self.checked(
             blob.body.into_stream(),
             planned,
@@ -264,6 +266,7 @@ impl Context {
         let body = tap::watch(body, &fault);
         let mut blob =
             Blob::from_stream(size.filter(|_| story.keeps_bytes()), body).starting_at(from.start);
+        blob.likely = likely;
         if self.precompute_digests
             && let Story::Packed(..) = &story
         {

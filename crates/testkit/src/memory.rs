@@ -47,6 +47,8 @@ struct State {
     in_flight: usize,
     most_in_flight: usize,
     expected: usize,
+    /// The likely sizes of the blobs that were sent, if it wants them.
+    likely: Option<Vec<Option<u64>>>,
 }
 
 /// Something that was asked of the place.
@@ -188,6 +190,13 @@ impl Memory {
         self
     }
 
+    /// Makes the place one that wants to know how large blobs will probably be.
+    #[must_use]
+    pub fn wanting_likely_sizes(self) -> Self {
+        self.state().likely = Some(Vec::new());
+        self
+    }
+
     /// Adds something that goes wrong.
     #[must_use]
     pub fn with_fault(self, fault: Fault) -> Self {
@@ -248,6 +257,11 @@ impl Memory {
     /// Returns how many blobs it was told to expect at once.
     pub fn expected(&self) -> usize {
         self.state().expected
+    }
+
+    /// Returns how large the blobs that were sent would probably be, in order, if it wants to know.
+    pub fn likely_sizes(&self) -> Vec<Option<u64>> {
+        self.state().likely.clone().unwrap_or_default()
     }
 
     /// Returns how many blobs are being received.

@@ -18,6 +18,9 @@ use crate::Result;
 pub struct Blob {
     /// The number of bytes that come, where it is known beforehand.
     pub size: Option<u64>,
+    /// How many will probably come, where that is not known and something hints at it. Nothing can be
+    /// relied on.
+    pub likely: Option<u64>,
     /// The position (bytes, 0-based) in the whole blob of the first byte that comes.
     pub start: u64,
     /// The bytes.
@@ -29,6 +32,7 @@ impl Blob {
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self {
             size: Some(bytes.len() as u64),
+            likely: None,
             start: 0,
             body: Body::Bytes(bytes),
         }
@@ -38,6 +42,7 @@ impl Blob {
     pub fn from_stream(size: Option<u64>, stream: BoxStream<'static, io::Result<Bytes>>) -> Self {
         Self {
             size,
+            likely: None,
             start: 0,
             body: Body::Stream(stream),
         }
@@ -47,6 +52,7 @@ impl Blob {
     pub fn from_file(part: FilePart) -> Self {
         Self {
             size: Some(part.length),
+            likely: None,
             start: 0,
             body: Body::File(part),
         }
@@ -56,6 +62,13 @@ impl Blob {
     #[must_use]
     pub const fn starting_at(mut self, start: u64) -> Self {
         self.start = start;
+        self
+    }
+
+    /// Says how many bytes will probably come.
+    #[must_use]
+    pub const fn likely(mut self, likely: Option<u64>) -> Self {
+        self.likely = likely;
         self
     }
 }

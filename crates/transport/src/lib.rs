@@ -194,6 +194,12 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
         Ok(0)
     }
 
+    /// Returns whether it helps to know how many bytes of a blob will probably come ([`Blob::likely`]),
+    /// where the plan cannot tell: what comes behind it can be placed then.
+    async fn wants_likely_size(&self, _want: &BlobWant) -> bool {
+        false
+    }
+
     /// Reads the body to its end and stores it. After an error nothing is visible under the
     /// digest. A blob that starts later than at 0 goes on where [`Sink::kept`] said last.
     async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed>;

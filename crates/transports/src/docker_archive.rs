@@ -7,6 +7,7 @@
 
 mod assembly;
 mod commit;
+mod gap;
 mod items;
 mod legacy;
 mod opened;

@@ -1,8 +1,11 @@
 //! Parts of blobs: one range each, and never more.
 
 use dhow_client::ErrorKind;
+use dhow_testkit::identity::Identity;
 use dhow_testkit::scripted::{Reply, ScriptedServer, Seen};
+use http::Version;
 
+use crate::tls::{secure, trusting};
 use crate::*;
 
 const LENGTH: usize = 300_000;
@@ -123,4 +126,21 @@ async fn a_part_that_is_not_in_the_blob_is_not_asked_for() {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Bug);
     }
     assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_small_part_takes_no_connection_that_blobs_need() {
+    let identity = Identity::new().with_http2();
+    let data = pattern(LENGTH);
+    let served = data.clone();
+    let answer = move |seen: &Seen, _| partial(&served, seen);
+    let server = ScriptedServer::start_tls(&identity, answer).await;
+    let certificates = trusting(&identity);
+    let client = secure(&server, Credentials::Anonymous, &certificates, None);
+    for length in [4, 100_000] {
+        let part = client.blob_part(&blob(&data), 0, length).await.unwrap();
+        read(part).await.unwrap();
+    }
+    let versions: Vec<_> = server.seen().iter().map(|seen| seen.version).collect();
+    assert_eq!(versions, [Version::HTTP_2, Version::HTTP_11]);
 }

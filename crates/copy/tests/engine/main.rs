@@ -3,6 +3,7 @@
 mod cached;
 mod failures;
 mod layers;
+mod likely;
 mod parts;
 mod plans;
 mod policy;

@@ -88,8 +88,15 @@ impl Sink for MemorySink {
         Ok(self.present(want).is_some())
     }
 
+    async fn wants_likely_size(&self, _want: &BlobWant) -> bool {
+        self.0.state().likely.is_some()
+    }
+
     async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed> {
         self.0.record(Call::PutBlob(want.digest));
+        if let Some(sizes) = &mut self.0.state().likely {
+            sizes.push(blob.likely);
+        }
         if want
             .digest
             .is_some_and(|digest| self.0.has_fault(&Fault::Full(digest)))

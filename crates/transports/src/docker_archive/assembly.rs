@@ -2,7 +2,8 @@
 //! behind the other in the order of the manifest.
 //!
 //! ```text
-//! the layer whose turn it is ─────────────────▶ the end of the archive
+//! layers whose size is known or likely ────────▶ gaps at the end of the archive, one behind the other
+//! another one whose turn it is ────────────────▶ the end of the archive, and nobody behind it
 //! others ─▶ (some seconds) ─▶ files without a name ─▶ (their turn) ─▶ the end of the archive
 //! ```
 //!
@@ -11,22 +12,22 @@
 //! their way do not wait: another core unpacks them meanwhile, and to copy them afterwards is little work.
 //!
 //! Into a file, a layer is written before its digest and size are known: its header is filled in
-//! afterwards. Into a stream, one whose size is not known waits in a file.
+//! afterwards. Where its source hints at the size, those behind it are written beside it. Into a stream, one whose size is not known waits in a file.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dhow_model::Digest;
-use dhow_transport::{Blob, BlobWant, Coming, Error, Kind, Result, Slot};
+use dhow_transport::{Blob, BlobWant, Coming, Result, Slot};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
-use super::spool::{self, Pieces, unwritten};
+use super::gap::Gap;
+use super::spool::{self, Pieces, broken, unwritten};
 use super::tail::{Tail, layer_name};
-use super::turns::{State, Turn};
+pub(crate) use super::turns::{Place, Stored};
+use super::turns::{Spot, State, Turn};
 use crate::file_blob::Part;
 
 /// An archive that is being put together. Clones share it.
@@ -38,38 +39,11 @@ pub(crate) struct Assembly {
     folder: PathBuf,
 }
 
-/// A blob that was put.
-#[derive(Clone, Debug)]
-pub(crate) struct Stored {
-    /// Its size in bytes.
-    pub(crate) size: u64,
-    pub(crate) place: Place,
-}
-
-/// Where a blob is.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// In the archive.
-    Archive,
-    /// In a file of its own, until its turn comes.
-    Aside(Arc<File>),
-    /// Where the archive goes: it is named, and left out.
-    Elsewhere,
-}
-
 impl Assembly {
     /// Returns an empty archive. What has to wait does so in `folder`.
     pub(crate) fn new(tail: Tail, folder: PathBuf) -> Self {
-        let state = State {
-            in_file: tail.is_file(),
-            tail: Some(tail),
-            order: VecDeque::new(),
-            waiting: BTreeMap::new(),
-            stored: HashMap::new(),
-            broken: false,
-        };
         Self {
-            state: Arc::new(Mutex::new(state)),
+            state: Arc::new(Mutex::new(State::new(tail))),
             turned: Arc::default(),
             folder,
         }
@@ -108,18 +82,25 @@ impl Assembly {
             Slot::Layer { index } => Some(index),
             Slot::Config | Slot::Other => None,
         };
-        let tail = self.turn(layer, known.is_some()).await?;
+        let size = known.map(|(_, size)| size).or(blob.likely);
+        let spot = self.turn(layer, known.is_some(), size).await?;
         let assembly = self.clone();
-        spool::take(want, blob, move |pieces| match tail {
-            Some(tail) => assembly.write(tail, known, pieces),
-            None => assembly.set_aside(layer, pieces),
+        spool::take(want, blob, move |pieces| match spot {
+            Spot::End(tail) => assembly.write(tail, known, pieces),
+            Spot::Gap(gap) => assembly.fill(gap, pieces),
+            Spot::Aside => assembly.set_aside(layer, pieces),
         })
         .await
     }
 
-    /// Returns the end of the archive to the one whose turn it is, and nothing to those whose turn has
-    /// not come after a while.
-    async fn turn(&self, layer: Option<usize>, known: bool) -> Result<Option<Tail>> {
+    /// Returns whether others can be written beside this one only if it is known how large it will
+    /// probably be.
+    pub(crate) fn holds_up(&self, slot: Slot) -> bool {
+        matches!(slot, Slot::Layer { index } if self.state().holds_up(index))
+    }
+
+    /// Returns where a blob is written: aside those whose turn has not come after a while.
+    async fn turn(&self, layer: Option<usize>, known: bool, size: Option<u64>) -> Result<Spot> {
         let deadline = Instant::now() + PATIENCE;
         let mut missing = None;
         loop {
@@ -127,15 +108,20 @@ impl Assembly {
             tokio::pin!(turned);
             // Told also of what happens before it is waited for.
             turned.as_mut().enable();
-            missing = match self.state().turn(layer, known)? {
-                Turn::Now(tail) => return Ok(Some(tail)),
-                Turn::Never => return Ok(None),
+            let turn = self.state().turn(layer, known, size)?;
+            missing = match turn {
+                Turn::Now(tail) => return Ok(Spot::End(tail)),
+                Turn::InGap(gap) => {
+                    self.turned.notify_waiters();
+                    return Ok(Spot::Gap(gap));
+                }
+                Turn::Never => return Ok(Spot::Aside),
                 Turn::Later => None,
                 Turn::Missing => missing.or_else(|| Some(Instant::now() + MOMENT)),
             };
             let until = missing.map_or(deadline, |moment| moment.min(deadline));
             if Instant::now() >= until {
-                return Ok(None);
+                return Ok(Spot::Aside);
             }
             drop(tokio::time::timeout_at(until, turned).await);
         }
@@ -166,6 +152,12 @@ impl Assembly {
         let written = written?;
         self.advance()?;
         Ok(written)
+    }
+
+    /// Writes a layer for which a gap was left.
+    fn fill(&self, gap: Gap, pieces: Pieces) -> Result<(Digest, u64)> {
+        let filled = gap.fill(pieces, &self.folder);
+        self.state().filled(gap, filled)
     }
 
     /// Writes a blob into a file of its own.
@@ -233,7 +225,12 @@ impl Assembly {
 
     /// Returns the end of the archive, when nobody writes there any more.
     pub(crate) fn close(&self) -> Result<Tail> {
-        self.state().tail.take().ok_or_else(broken)
+        let mut state = self.state();
+        let mut tail = state.tail.take().ok_or_else(broken)?;
+        let empty = state.take_empty();
+        drop(state);
+        tail.close(empty).map_err(unwritten)?;
+        Ok(tail)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -247,10 +244,6 @@ impl fmt::Debug for Assembly {
     }
 }
 
-pub(super) fn broken() -> Error {
-    Error::new(Kind::Io, "the archive broke off and cannot go on")
-}
-
 /// How long a layer waits for its turn, and its connection with it, before it is set aside.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -259,7 +252,7 @@ const MOMENT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::io::{self, Seek as _};
     use std::path::Path;
 
     use bytes::Bytes;
@@ -367,5 +360,36 @@ mod tests {
         base.unwrap();
         let place = assembly.stored(&above).unwrap().place;
         assert!(matches!(place, Place::Archive));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn layers_whose_sizes_are_likely_are_written_beside_each_other() {
+        // Nothing can be set aside there.
+        let assembly = assembly(Path::new("/nowhere"), SMALL);
+        let all_are_here = Arc::new(tokio::sync::Barrier::new(3));
+        let puts = (0..3).rev().map(|index| {
+            let (assembly, all_are_here) = (&assembly, Arc::clone(&all_are_here));
+            let body = stream::once(async move {
+                all_are_here.wait().await;
+                Ok(Bytes::from(vec![0; 1000 + index]))
+            });
+            let likely = Some(1000 + index as u64);
+            let blob = Blob::from_stream(None, body.boxed()).likely(likely);
+            async move { assembly.put(&layer(index), blob).await }
+        });
+        let puts = futures_util::future::join_all(puts);
+        for put in tokio::time::timeout(PATIENCE, puts).await.unwrap() {
+            put.unwrap();
+        }
+        let Tail::File { mut file, .. } = assembly.close().unwrap() else {
+            unreachable!("it was opened as a file");
+        };
+        file.rewind().unwrap();
+        let mut archive = tar::Archive::new(file);
+        let sizes = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().size());
+        assert_eq!(sizes.collect::<Vec<_>>(), [1000, 1001, 1002]);
     }
 }

@@ -166,6 +166,11 @@ impl Sink for ArchiveSink {
         Ok(self.there(want).await?.is_some())
     }
 
+    async fn wants_likely_size(&self, want: &BlobWant) -> bool {
+        let target = self.target().await;
+        target.is_ok_and(|target| target.assembly.holds_up(want.slot))
+    }
+
     async fn put_blob(&self, want: &BlobWant, blob: Blob) -> Result<Placed> {
         let target = self.target().await?;
         let (digest, size) = target.assembly.put(want, blob).await?;

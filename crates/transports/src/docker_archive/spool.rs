@@ -90,3 +90,7 @@ pub(super) fn unwritten(error: io::Error) -> Error {
         error
     }
 }
+
+pub(super) fn broken() -> Error {
+    Error::new(Kind::Io, "the archive broke off and cannot go on")
+}

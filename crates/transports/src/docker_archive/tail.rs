@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use dhow_model::Digest;
 use dhow_transport::Result;
 use tar::EntryType;
 
-use super::assembly::broken;
-use super::spool::{Pieces, unwritten};
+use super::gap::{self, Gap};
+use super::spool::{Pieces, broken, unwritten};
 use crate::file_blob::Part;
 use crate::tar_entry::{self, BLOCK};
 
@@ -54,6 +55,25 @@ impl Tail {
                 stream.write_all(&padding).map_err(unwritten)?;
                 Ok(written)
             }
+        }
+    }
+
+    /// Leaves a gap for the layer in this place, which will probably have so many bytes, and goes on behind
+    /// it; `None` in a stream.
+    pub(super) fn leave(&mut self, layer: usize, size: u64) -> io::Result<Option<Gap>> {
+        let Self::File { file, offset } = self else {
+            return Ok(None);
+        };
+        let gap = Gap::new(file.try_clone()?, *offset, (layer, size));
+        *offset = gap.range().end;
+        Ok(Some(gap))
+    }
+
+    /// Moves what lies behind gaps that stayed empty to where they begin.
+    pub(super) fn close(&mut self, gaps: Vec<Range<u64>>) -> io::Result<()> {
+        match self {
+            Self::File { file, offset } => gap::close(file, offset, gaps),
+            Self::Stream(_) => Ok(()),
         }
     }
 
@@ -118,6 +138,6 @@ pub(super) fn layer_name(digest: &Digest) -> String {
     format!("{}.tar", digest.hex())
 }
 
-fn layer_header(digest: &Digest, size: u64) -> io::Result<tar::Header> {
+pub(super) fn layer_header(digest: &Digest, size: u64) -> io::Result<tar::Header> {
     tar_entry::header(&layer_name(digest), EntryType::Regular, size, 0o444)
 }

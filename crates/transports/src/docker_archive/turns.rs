@@ -1,12 +1,35 @@
 //! Whose turn it is to be written at the end of an archive.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
 
 use dhow_model::Digest;
 use dhow_transport::{ComingLayer, Result};
 
-use super::assembly::{Stored, broken};
+use super::gap::{Filled, Gap};
+use super::spool::{broken, unwritten};
 use super::tail::Tail;
+
+/// A blob that was put.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    pub(crate) place: Place,
+}
+
+/// Where a blob is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In the archive.
+    Archive,
+    /// In a file of its own, until its turn comes.
+    Aside(Arc<File>),
+    /// Where the archive goes: it is named, and left out.
+    Elsewhere,
+}
 
 /// What an archive has, and what is still to come.
 pub(super) struct State {
@@ -19,12 +42,27 @@ pub(super) struct State {
     /// Those that have come before their turn.
     pub(super) waiting: BTreeMap<usize, Digest>,
     pub(super) stored: HashMap<Digest, Stored>,
+    /// The gaps of layers that broke, until they come again.
+    pub(super) left: BTreeMap<usize, Gap>,
+    /// Where gaps are that nothing will fill.
+    pub(super) empty: Vec<Range<u64>>,
     pub(super) broken: bool,
+}
+
+/// Where a blob is written.
+pub(super) enum Spot {
+    /// At the end of the archive, where nobody else writes meanwhile.
+    End(Tail),
+    Gap(Gap),
+    Aside,
 }
 
 /// When a layer can be written.
 pub(super) enum Turn {
+    /// At the end of the archive, where nobody else writes meanwhile.
     Now(Tail),
+    /// In a gap that is left for it.
+    InGap(Gap),
     /// Another one is being written.
     Later,
     /// One before it has not come.
@@ -33,6 +71,19 @@ pub(super) enum Turn {
 }
 
 impl State {
+    pub(super) fn new(tail: Tail) -> Self {
+        Self {
+            in_file: tail.is_file(),
+            tail: Some(tail),
+            order: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            stored: HashMap::new(),
+            left: BTreeMap::new(),
+            empty: Vec::new(),
+            broken: false,
+        }
+    }
+
     /// Returns the layer in this place if it is still to come.
     pub(super) fn comes(&self, index: usize) -> Option<ComingLayer> {
         self.order
@@ -41,10 +92,25 @@ impl State {
             .copied()
     }
 
-    /// Says when a blob can be written: the layer in this place, or what is none.
-    pub(super) fn turn(&mut self, layer: Option<usize>, known: bool) -> Result<Turn> {
+    /// Returns whether others wait for the end of this layer, as long as its size is not known.
+    pub(super) fn holds_up(&self, index: usize) -> bool {
+        let last = self.order.back();
+        self.in_file && self.comes(index).is_some() && last.is_some_and(|last| last.index != index)
+    }
+
+    /// Says when a blob can be written: the layer in this place, or what is none. `size` is what it
+    /// probably has.
+    pub(super) fn turn(
+        &mut self,
+        layer: Option<usize>,
+        known: bool,
+        size: Option<u64>,
+    ) -> Result<Turn> {
         if self.broken {
             return Err(broken());
+        }
+        if let Some(gap) = layer.and_then(|index| self.left.remove(&index)) {
+            return Ok(Turn::InGap(gap));
         }
         let comes = layer.and_then(|index| self.comes(index));
         let Some(coming) = comes.filter(|_| known || self.in_file) else {
@@ -52,13 +118,53 @@ impl State {
         };
         let its_turn = self.order.front() == Some(&coming);
         let is_small = coming.size.is_some_and(|size| size <= SMALL);
+        if let (true, Some(tail), Some(size)) = (its_turn, &mut self.tail, size)
+            && let Some(gap) = tail.leave(coming.index, size).map_err(unwritten)?
+        {
+            self.order.pop_front();
+            return Ok(Turn::InGap(gap));
+        }
         Ok(match self.tail.take_if(|_| its_turn) {
             Some(tail) => Turn::Now(tail),
+            // As soon as the one before it has come, there is a gap for it.
+            None if size.is_some() && self.tail.is_some() => Turn::Missing,
             // What is known already is not unpacked, and waits for nothing but the disk.
             None if is_small && !known => Turn::Never,
             None if self.tail.is_some() => Turn::Missing,
             None => Turn::Later,
         })
+    }
+
+    /// Takes note of what became of a layer for which a gap was left: if it broke, the gap is there for its
+    /// next try.
+    pub(super) fn filled(
+        &mut self,
+        gap: Gap,
+        filled: Result<(Digest, u64, Filled)>,
+    ) -> Result<(Digest, u64)> {
+        let (digest, size, place) = match filled {
+            Ok((digest, size, Filled::Exactly)) => (digest, size, Place::Archive),
+            Ok((digest, size, Filled::Aside(file))) => {
+                self.empty.push(gap.range());
+                (digest, size, Place::Aside(Arc::new(file)))
+            }
+            Err(error) => {
+                self.left.insert(gap.layer(), gap);
+                return Err(error);
+            }
+        };
+        let before = self.stored.get(&digest);
+        if !before.is_some_and(|before| matches!(before.place, Place::Archive)) {
+            self.stored.insert(digest, Stored { size, place });
+        }
+        Ok((digest, size))
+    }
+
+    /// Returns where the gaps are that nothing has filled.
+    pub(super) fn take_empty(&mut self) -> Vec<Range<u64>> {
+        let mut empty = std::mem::take(&mut self.empty);
+        empty.extend(std::mem::take(&mut self.left).values().map(Gap::range));
+        empty
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that is wrong about this fails")]
 
+mod gaps;
 mod reading;
 mod samples;
 mod writing;

@@ -5,10 +5,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use dhow_model::{Admitted, ImageManifest, Reference};
-use dhow_testkit::conformance::{content, store};
+use dhow_model::{Admitted, Descriptor, ImageManifest, Reference};
+use dhow_testkit::conformance::{content, store, want};
 use dhow_testkit::image::{ImageSpec, SampleImage};
-use dhow_transport::{ByteRange, Location, Transport as _};
+use dhow_transport::{Blob, ByteRange, Coming, ComingLayer, Location, Sink, Transport as _};
 use dhow_transports::docker_archive::DockerArchive;
 use futures_util::TryStreamExt as _;
 
@@ -79,4 +79,27 @@ pub(crate) fn members(path: &Path) -> Vec<(String, u32, u64, u64, u8, Vec<u8>)> 
         )
     });
     entries.collect()
+}
+
+/// What the engine says beforehand of an image.
+pub(crate) fn coming(layers: &[Descriptor]) -> Coming {
+    let layers = layers.iter().enumerate().map(|(index, layer)| ComingLayer {
+        index,
+        digest: layer.digest,
+        size: Some(layer.size),
+    });
+    Coming {
+        layers: layers.collect(),
+        config: None,
+        ..Coming::default()
+    }
+}
+
+/// Puts what comes behind the layers.
+pub(crate) async fn finish(sink: &dyn Sink, image: &SampleImage) {
+    let (config, bytes) = &image.blobs[0];
+    sink.put_blob(&want(config), Blob::from_bytes(bytes.clone()))
+        .await
+        .unwrap();
+    sink.commit(&image.root).await.unwrap();
 }

@@ -2,36 +2,13 @@
 
 use std::fs;
 
-use dhow_model::{Descriptor, Reference};
+use dhow_model::Reference;
 use dhow_testkit::conformance::{pieces, store, want};
-use dhow_testkit::image::{ImageSpec, SampleImage};
-use dhow_transport::{Blob, Coming, ComingLayer, Kind, Sink, Slot};
+use dhow_testkit::image::ImageSpec;
+use dhow_transport::{Blob, Kind, Slot};
 use serde_json::{Value, json};
 
-use crate::samples::{assert_holds, at, members, sample, tags, view, write};
-
-/// What the engine says beforehand of an image.
-fn coming(layers: &[Descriptor]) -> Coming {
-    let layers = layers.iter().enumerate().map(|(index, layer)| ComingLayer {
-        index,
-        digest: layer.digest,
-        size: Some(layer.size),
-    });
-    Coming {
-        layers: layers.collect(),
-        config: None,
-        ..Coming::default()
-    }
-}
-
-/// Puts what comes behind the layers.
-async fn finish(sink: &dyn Sink, image: &SampleImage) {
-    let (config, bytes) = &image.blobs[0];
-    sink.put_blob(&want(config), Blob::from_bytes(bytes.clone()))
-        .await
-        .unwrap();
-    sink.commit(&image.root).await.unwrap();
-}
+use crate::samples::{assert_holds, at, coming, finish, members, sample, tags, view, write};
 
 #[tokio::test]
 async fn an_archive_has_skopeos_members_in_skopeos_order() {
