@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 use super::gap::Gap;
-use super::spool::{self, Pieces, broken, unwritten};
+use super::spool::{self, Pieces, unwritten};
 use super::tail::{Tail, layer_name};
 pub(crate) use super::turns::{Place, Stored};
 use super::turns::{Spot, State, Turn};
@@ -225,12 +225,7 @@ impl Assembly {
 
     /// Returns the end of the archive, when nobody writes there any more.
     pub(crate) fn close(&self) -> Result<Tail> {
-        let mut state = self.state();
-        let mut tail = state.tail.take().ok_or_else(broken)?;
-        let empty = state.take_empty();
-        drop(state);
-        tail.close(empty).map_err(unwritten)?;
-        Ok(tail)
+        self.state().close()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

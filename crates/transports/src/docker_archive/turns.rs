@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) stored: HashMap<Digest, Stored>,
     /// The gaps of layers that broke, until they come again.
     pub(super) left: BTreeMap<usize, Gap>,
+    /// How many gaps are being filled.
+    pub(super) filling: usize,
     /// Where gaps are that nothing will fill.
     pub(super) empty: Vec<Range<u64>>,
     pub(super) broken: bool,
@@ -79,6 +81,7 @@ impl State {
             waiting: BTreeMap::new(),
             stored: HashMap::new(),
             left: BTreeMap::new(),
+            filling: 0,
             empty: Vec::new(),
             broken: false,
         }
@@ -110,6 +113,7 @@ impl State {
             return Err(broken());
         }
         if let Some(gap) = layer.and_then(|index| self.left.remove(&index)) {
+            self.filling += 1;
             return Ok(Turn::InGap(gap));
         }
         let comes = layer.and_then(|index| self.comes(index));
@@ -122,6 +126,7 @@ impl State {
             && let Some(gap) = tail.leave(coming.index, size).map_err(unwritten)?
         {
             self.order.pop_front();
+            self.filling += 1;
             return Ok(Turn::InGap(gap));
         }
         Ok(match self.tail.take_if(|_| its_turn) {
@@ -142,6 +147,7 @@ impl State {
         gap: Gap,
         filled: Result<(Digest, u64, Filled)>,
     ) -> Result<(Digest, u64)> {
+        self.filling -= 1;
         let (digest, size, place) = match filled {
             Ok((digest, size, Filled::Exactly)) => (digest, size, Place::Archive),
             Ok((digest, size, Filled::Aside(file))) => {
@@ -160,13 +166,44 @@ impl State {
         Ok((digest, size))
     }
 
-    /// Returns where the gaps are that nothing has filled.
-    pub(super) fn take_empty(&mut self) -> Vec<Range<u64>> {
+    /// Returns the end of the archive, when nobody writes any more, with the gaps closed that nothing has
+    /// filled. Blocks.
+    pub(super) fn close(&mut self) -> Result<Tail> {
+        let tail = self.tail.take_if(|_| self.filling == 0);
+        let mut tail = tail.ok_or_else(broken)?;
         let mut empty = std::mem::take(&mut self.empty);
         empty.extend(std::mem::take(&mut self.left).values().map(Gap::range));
-        empty
+        tail.close(empty).map_err(unwritten)?;
+        Ok(tail)
     }
 }
 
 /// The size of a layer at its source, in bytes, up to which it does not wait while it is unpacked.
 pub(super) const SMALL: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_does_not_end_while_a_gap_is_being_filled() {
+        let file = tempfile::tempfile().unwrap();
+        let mut state = State::new(Tail::File { file, offset: 0 });
+        let layers = (0..2).map(|index| ComingLayer {
+            index,
+            digest: Digest::sha256(b"unknown"),
+            size: None,
+        });
+        state.order = layers.collect();
+        let turn = state.turn(Some(0), false, Some(1000)).unwrap();
+        let Turn::InGap(gap) = turn else {
+            unreachable!("its size is likely");
+        };
+        assert!(state.close().is_err());
+        let broke = state.filled(gap, Err(broken()));
+        assert!(broke.is_err());
+        // The gap is empty now, and closed.
+        let tail = state.close().unwrap();
+        assert!(matches!(tail, Tail::File { offset: 0, .. }));
+    }
+}
