@@ -1,18 +1,20 @@
-//! An archive that is being put together: layers come at once and in any order, and are written one
-//! behind the other in the order of the manifest.
+//! An archive that is being put together: layers come at once and in any order, and lie one behind the
+//! other in the order of the manifest.
 //!
 //! ```text
-//! layers whose size is known or likely ────────▶ gaps at the end of the archive, one behind the other
-//! another one whose turn it is ────────────────▶ the end of the archive, and nobody behind it
+//! layers whose size is known or likely ─────────────▶ gaps, one behind the other
+//! another one whose turn it is ─────────────────────▶ the end of the archive, and nobody behind it
 //! others ─▶ (some seconds) ─▶ files without a name ─▶ (their turn) ─▶ the end of the archive
 //! ```
 //!
-//! Where the disk or the processor is the narrow place, large layers that wait in their sockets are
-//! written once. Where it is the network, they come at once after all. Small ones that are unpacked on
-//! their way do not wait: another core unpacks them meanwhile, and to copy them afterwards is little work.
-//!
 //! Into a file, a layer is written before its digest and size are known: its header is filled in
-//! afterwards. Where its source hints at the size, those behind it are written beside it. Into a stream, one whose size is not known waits in a file.
+//! afterwards. Where its source hints at the size, a gap is left for it, and those behind it are written
+//! beside it. Into a stream, one whose size is not known waits in a file.
+//!
+//! Behind a layer of which nothing is known, large layers wait in their sockets: where the disk or the
+//! processor is the narrow place, they are written once; where it is the network, they come at once after
+//! all. Small ones that are unpacked on their way do not wait: another core unpacks them meanwhile, and to
+//! copy them afterwards is little work.
 
 use std::fmt;
 use std::path::PathBuf;
