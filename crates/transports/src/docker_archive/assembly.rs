@@ -158,6 +158,8 @@ impl Assembly {
 
     /// Writes a layer for which a gap was left.
     fn fill(&self, gap: Gap, pieces: Pieces) -> Result<(Digest, u64)> {
+        // The turn of what lies aside may have come with the gap, and others wait behind it.
+        self.advance()?;
         let filled = gap.fill(pieces, &self.folder);
         self.state().filled(gap, filled)
     }
@@ -248,8 +250,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
-mod tests {
-    use std::io::{self, Seek as _};
+pub(super) mod tests {
+    use std::io;
     use std::path::Path;
 
     use bytes::Bytes;
@@ -260,7 +262,7 @@ mod tests {
     use super::*;
     use crate::docker_archive::turns::SMALL;
 
-    fn assembly(folder: &Path, size: u64) -> Assembly {
+    pub(in crate::docker_archive) fn assembly(folder: &Path, size: u64) -> Assembly {
         let file = tempfile::tempfile().unwrap();
         let assembly = Assembly::new(Tail::File { file, offset: 0 }, folder.to_owned());
         let digest = Digest::sha256(b"unknown");
@@ -276,7 +278,7 @@ mod tests {
         assembly
     }
 
-    fn layer(index: usize) -> BlobWant {
+    pub(in crate::docker_archive) fn layer(index: usize) -> BlobWant {
         BlobWant {
             digest: None,
             size: None,
@@ -290,7 +292,7 @@ mod tests {
     }
 
     /// The content of a layer that needs a while to come.
-    fn slow(index: usize, pause: Duration) -> Blob {
+    pub(in crate::docker_archive) fn slow(index: usize, pause: Duration) -> Blob {
         let body = stream::once(async move {
             tokio::time::sleep(pause).await;
             Ok(Bytes::from(vec![0; 1000 + index]))
@@ -357,36 +359,5 @@ mod tests {
         base.unwrap();
         let place = assembly.stored(&above).unwrap().place;
         assert!(matches!(place, Place::Archive));
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn layers_whose_sizes_are_likely_are_written_beside_each_other() {
-        // Nothing can be set aside there.
-        let assembly = assembly(Path::new("/nowhere"), SMALL);
-        let all_are_here = Arc::new(tokio::sync::Barrier::new(3));
-        let puts = (0..3).rev().map(|index| {
-            let (assembly, all_are_here) = (&assembly, Arc::clone(&all_are_here));
-            let body = stream::once(async move {
-                all_are_here.wait().await;
-                Ok(Bytes::from(vec![0; 1000 + index]))
-            });
-            let likely = Some(1000 + index as u64);
-            let blob = Blob::from_stream(None, body.boxed()).likely(likely);
-            async move { assembly.put(&layer(index), blob).await }
-        });
-        let puts = futures_util::future::join_all(puts);
-        for put in tokio::time::timeout(PATIENCE, puts).await.unwrap() {
-            put.unwrap();
-        }
-        let Tail::File { mut file, .. } = assembly.close().unwrap() else {
-            unreachable!("it was opened as a file");
-        };
-        file.rewind().unwrap();
-        let mut archive = tar::Archive::new(file);
-        let sizes = archive
-            .entries()
-            .unwrap()
-            .map(|entry| entry.unwrap().size());
-        assert_eq!(sizes.collect::<Vec<_>>(), [1000, 1001, 1002]);
     }
 }

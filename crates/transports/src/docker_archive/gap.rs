@@ -169,3 +169,80 @@ fn move_up(file: &File, from: Range<u64>, mut to: u64) -> io::Result<()> {
 
 /// How much is moved at once, in bytes.
 const PIECE: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek as _;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use dhow_transport::Blob;
+    use futures_util::{StreamExt as _, stream};
+
+    use super::super::assembly::tests::{assembly, layer, slow};
+    use super::super::tail::Tail;
+    use super::super::turns::{Place, SMALL};
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_lies_aside_is_written_behind_a_gap_that_is_still_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let assembly = assembly(folder.path(), SMALL);
+        let (aside, _) = assembly
+            .put(&layer(1), slow(1, Duration::ZERO))
+            .await
+            .unwrap();
+        let (go_on, held) = tokio::sync::oneshot::channel();
+        let body = stream::once(async move {
+            held.await.map_err(io::Error::other)?;
+            Ok(Bytes::from_static(b"base"))
+        });
+        let content = Blob::from_stream(None, body.boxed()).likely(Some(4));
+        let in_place = || matches!(assembly.stored(&aside).unwrap().place, Place::Archive);
+        let looks = async {
+            while !in_place() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            go_on.send(()).unwrap();
+        };
+        let base = layer(0);
+        let both = futures_util::future::join(assembly.put(&base, content), looks);
+        let both = tokio::time::timeout(Duration::from_secs(10), both).await;
+        both.unwrap().0.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn layers_whose_sizes_are_likely_are_written_beside_each_other() {
+        // Nothing can be set aside there.
+        let assembly = assembly(Path::new("/nowhere"), SMALL);
+        let all_are_here = Arc::new(tokio::sync::Barrier::new(3));
+        let puts = (0..3).rev().map(|index| {
+            let (assembly, all_are_here) = (&assembly, Arc::clone(&all_are_here));
+            let body = stream::once(async move {
+                all_are_here.wait().await;
+                Ok(Bytes::from(vec![0; 1000 + index]))
+            });
+            let likely = Some(1000 + index as u64);
+            let blob = Blob::from_stream(None, body.boxed()).likely(likely);
+            async move { assembly.put(&layer(index), blob).await }
+        });
+        let puts = futures_util::future::join_all(puts);
+        for put in tokio::time::timeout(Duration::from_secs(10), puts)
+            .await
+            .unwrap()
+        {
+            put.unwrap();
+        }
+        let Tail::File { mut file, .. } = assembly.close().unwrap() else {
+            unreachable!("it was opened as a file");
+        };
+        file.rewind().unwrap();
+        let mut archive = tar::Archive::new(file);
+        let sizes = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().size());
+        assert_eq!(sizes.collect::<Vec<_>>(), [1000, 1001, 1002]);
+    }
+}
