@@ -264,9 +264,9 @@ impl Context {
         let (body, story) = self.begin(body, planned).await;
         // What is wrong with content that cannot be decompressed is the source's fault, too.
         let body = tap::watch(body, &fault);
-        let mut blob =
-            Blob::from_stream(size.filter(|_| story.keeps_bytes()), body).starting_at(from.start);
-        blob.likely = likely;
+        let mut blob = Blob::from_stream(size.filter(|_| story.keeps_bytes()), body)
+            .starting_at(from.start)
+            .likely(likely);
         if self.precompute_digests
             && let Story::Packed(..) = &story
         {

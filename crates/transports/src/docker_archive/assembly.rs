@@ -112,12 +112,12 @@ impl Assembly {
             turned.as_mut().enable();
             let turn = self.state().turn(layer, known, size)?;
             missing = match turn {
-                Turn::Now(tail) => return Ok(Spot::End(tail)),
-                Turn::InGap(gap) => {
-                    self.turned.notify_waiters();
-                    return Ok(Spot::Gap(gap));
+                Turn::Now(spot) => {
+                    if let Spot::Gap(_) = spot {
+                        self.turned.notify_waiters();
+                    }
+                    return Ok(spot);
                 }
-                Turn::Never => return Ok(Spot::Aside),
                 Turn::Later => None,
                 Turn::Missing => missing.or_else(|| Some(Instant::now() + MOMENT)),
             };

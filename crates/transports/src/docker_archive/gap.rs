@@ -9,7 +9,7 @@
 //! all layers are there.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek as _, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -153,26 +153,19 @@ pub(super) fn close(archive: &File, end: &mut u64, mut gaps: Vec<Range<u64>>) ->
     Ok(())
 }
 
-/// Moves bytes of a file nearer to its start, where they may lie already in part.
-fn move_up(file: &File, from: Range<u64>, mut to: u64) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
-    let mut offset = from.start;
-    while offset < from.end {
-        let length = usize::try_from(from.end - offset).map_or(PIECE, |left| left.min(PIECE));
-        file.read_exact_at(&mut piece[..length], offset)?;
-        file.write_all_at(&piece[..length], to)?;
-        offset += length as u64;
-        to += length as u64;
-    }
-    Ok(())
+/// Moves bytes of a file nearer to its start, where they may lie already in part: piece by piece, each
+/// read before it is written.
+fn move_up(mut file: &File, from: Range<u64>, to: u64) -> io::Result<()> {
+    file.seek(SeekFrom::Start(to))?;
+    let part = Part {
+        offset: from.start,
+        size: from.end - from.start,
+    };
+    tar_entry::copy_bytes(file, part, &mut file)
 }
-
-/// How much is moved at once, in bytes.
-const PIECE: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Seek as _;
     use std::sync::Arc;
     use std::time::Duration;
 

@@ -55,21 +55,19 @@ pub(super) struct State {
 pub(super) enum Spot {
     /// At the end of the archive, where nobody else writes meanwhile.
     End(Tail),
+    /// In a gap that is left for it.
     Gap(Gap),
+    /// In a file of its own.
     Aside,
 }
 
-/// When a layer can be written.
+/// When a blob can be written.
 pub(super) enum Turn {
-    /// At the end of the archive, where nobody else writes meanwhile.
-    Now(Tail),
-    /// In a gap that is left for it.
-    InGap(Gap),
+    Now(Spot),
     /// Another one is being written.
     Later,
     /// One before it has not come.
     Missing,
-    Never,
 }
 
 impl State {
@@ -114,11 +112,11 @@ impl State {
         }
         if let Some(gap) = layer.and_then(|index| self.left.remove(&index)) {
             self.filling += 1;
-            return Ok(Turn::InGap(gap));
+            return Ok(Turn::Now(Spot::Gap(gap)));
         }
         let comes = layer.and_then(|index| self.comes(index));
         let Some(coming) = comes.filter(|_| known || self.in_file) else {
-            return Ok(Turn::Never);
+            return Ok(Turn::Now(Spot::Aside));
         };
         let its_turn = self.order.front() == Some(&coming);
         let is_small = coming.size.is_some_and(|size| size <= SMALL);
@@ -127,14 +125,14 @@ impl State {
         {
             self.order.pop_front();
             self.filling += 1;
-            return Ok(Turn::InGap(gap));
+            return Ok(Turn::Now(Spot::Gap(gap)));
         }
         Ok(match self.tail.take_if(|_| its_turn) {
-            Some(tail) => Turn::Now(tail),
+            Some(tail) => Turn::Now(Spot::End(tail)),
             // As soon as the one before it has come, there is a gap for it.
             None if size.is_some() && self.tail.is_some() => Turn::Missing,
             // What is known already is not unpacked, and waits for nothing but the disk.
-            None if is_small && !known => Turn::Never,
+            None if is_small && !known => Turn::Now(Spot::Aside),
             None if self.tail.is_some() => Turn::Missing,
             None => Turn::Later,
         })
@@ -196,7 +194,7 @@ mod tests {
         });
         state.order = layers.collect();
         let turn = state.turn(Some(0), false, Some(1000)).unwrap();
-        let Turn::InGap(gap) = turn else {
+        let Turn::Now(Spot::Gap(gap)) = turn else {
             unreachable!("its size is likely");
         };
         assert!(state.close().is_err());
