@@ -7,6 +7,7 @@
     reason = "cargo tells build scripts in the environment"
 )]
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
@@ -31,6 +32,19 @@ fn main() -> io::Result<()> {
 /// The names of the functions, as `cargo xtask link-order` writes them.
 const LIST: &str = "link/used.txt";
 
+/// What stands before the name in the section of a function that is marked cold, or that runs at the start or
+/// the end of the process.
+const KINDS: [&str; 4] = ["", "unlikely.", "startup.", "exit."];
+
+/// Files in assembler, whose functions have no sections of their own: what every command hashes with, and what
+/// random numbers and TLS keys come from.
+const ASSEMBLED: [&str; 4] = [
+    "sha256-x86_64",
+    "aesni-x86_64",
+    "rdrand-x86_64",
+    "curve25519_x25519*",
+];
+
 fn is_for_release() -> bool {
     env::var("PROFILE").is_ok_and(|profile| profile == "release")
 }
@@ -50,12 +64,11 @@ fn links_with_lld() -> bool {
 fn write_script(list: &Path) -> io::Result<PathBuf> {
     let mut script = String::from("SECTIONS\n{\n  .text.used :\n  {\n");
     for name in fs::read_to_string(list)?.lines() {
-        // `.text.NAME`, and `.text.unlikely.NAME` of those that are marked cold.
-        script.push_str("    *(.text.");
-        script.push_str(name);
-        script.push_str(" .text.unlikely.");
-        script.push_str(name);
-        script.push_str(")\n");
+        let sections = KINDS.map(|kind| format!(".text.{kind}{name}"));
+        writeln!(script, "    *({})", sections.join(" ")).map_err(io::Error::other)?;
+    }
+    for object in ASSEMBLED {
+        writeln!(script, "    *[0-9a-f]-{object}.o(.text)").map_err(io::Error::other)?;
     }
     script.push_str("  }\n}\nINSERT AFTER .text;\n");
     let path = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("used.ld");

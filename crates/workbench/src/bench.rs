@@ -40,6 +40,11 @@ use stop::Stop;
 use tool::{Dialect, Tool};
 use xtask::shell;
 
+/// Writes a sample image into a folder: an OCI layout of its name, and an archive beside it.
+pub(crate) fn write_sample(name: &'static str, folder: &Path) -> Result<(), String> {
+    samples::make(name, folder, &Stop::default()).map(drop)
+}
+
 /// Measures what the arguments ask for.
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
     if words.iter().any(|word| word == "--help") {

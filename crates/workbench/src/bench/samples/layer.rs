@@ -22,11 +22,11 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Writes a layer as gzip. What it holds depends on `label`; its files have `size` bytes.
+    /// Writes a layer as gzip, with codes made for each block, as other tools do. What it holds depends on `label`; its files have `size` bytes.
     pub(super) fn write(out: impl Write, label: &str, size: usize) -> io::Result<Self> {
         let packer = GzBuilder::new()
             .mtime(0)
-            .write(Counted::new(out), Compression::fast());
+            .write(Counted::new(out), Compression::new(LEVEL));
         let mut tar = Counted::new(packer);
         write_tar(&mut tar, label, size)?;
         let (diff_id, unpacked_size, packer) = tar.finish();
@@ -93,6 +93,9 @@ impl<W: Write> Write for Counted<W> {
         self.out.flush()
     }
 }
+
+/// The fastest level that has no fixed codes, which are read by other functions.
+const LEVEL: u32 = 2;
 
 const SEED: u64 = 0xCBF2_9CE4_8422_2325;
 
