@@ -2,7 +2,7 @@
 //! cores.
 //!
 //! Streams of [`Bytes`](bytes::Bytes) in, streams out. Hashing of passing bytes happens in place;
-//! compression and decompression run on threads of their own between bounded channels.
+//! compression and decompression run on threads of their own between bounded queues.
 
 mod buffers;
 mod chunked;
@@ -15,6 +15,8 @@ mod packing;
 mod pipe;
 mod pull;
 mod reader;
+#[cfg(test)]
+mod sample;
 mod stage;
 mod unpack;
 mod verify;

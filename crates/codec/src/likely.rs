@@ -30,6 +30,7 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::sample::noise;
 
     fn guessed(file: &[u8]) -> Option<u64> {
         likely_size(file.len() as u64, *file.last_chunk().unwrap())
@@ -41,17 +42,12 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn noise() -> impl Iterator<Item = u8> {
-        let spread = |n: u32| n.wrapping_mul(0x9e37_79b9).rotate_left(n % 32);
-        (0..100_000).flat_map(move |n| spread(n).to_le_bytes())
-    }
-
     #[test]
     fn one_member_tells_how_much_comes_out() {
         let text: Vec<u8> = (0..60_000_u32)
             .flat_map(|n| (n * n % 9767).to_string().into_bytes())
             .collect();
-        let noise: Vec<u8> = noise().collect();
+        let noise: Vec<u8> = noise(1).take(400_000).collect();
         for content in [text, noise] {
             for level in [0, 1, 9] {
                 let size = content.len() as u64;
@@ -62,7 +58,7 @@ mod tests {
 
     #[test]
     fn several_members_and_what_is_no_gzip_tell_nothing() {
-        let noise: Vec<u8> = noise().collect();
+        let noise: Vec<u8> = noise(1).take(400_000).collect();
         let members = [packed(&noise, 1), packed(b"the end", 1)].concat();
         assert_eq!(guessed(&members), None);
         assert_eq!(guessed(&[packed(&noise, 1), vec![0; 512]].concat()), None);

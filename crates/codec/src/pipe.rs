@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 /// The end of a queue that takes pieces in.
 #[derive(Debug)]
@@ -53,8 +53,7 @@ impl<T> Sender<T> {
     /// `BrokenPipe` when the other end is gone.
     pub(crate) async fn send(&self, piece: T) -> io::Result<()> {
         let place = self.room.0.acquire().await.map_err(|_| gone())?;
-        place.forget();
-        self.pieces.send(piece).map_err(|_| gone())
+        self.put(place, piece)
     }
 
     /// Adds a piece once there is room. Blocks.
@@ -66,12 +65,15 @@ impl<T> Sender<T> {
     /// When it has to wait outside of a runtime.
     pub(crate) fn blocking_send(&self, piece: T) -> io::Result<()> {
         match self.room.0.try_acquire() {
-            Ok(place) => {
-                place.forget();
-                self.pieces.send(piece).map_err(|_| gone())
-            }
+            Ok(place) => self.put(place, piece),
             Err(_) => Handle::current().block_on(self.send(piece)),
         }
+    }
+
+    /// Adds a piece in a place that the other end makes free again.
+    fn put(&self, place: SemaphorePermit<'_>, piece: T) -> io::Result<()> {
+        place.forget();
+        self.pieces.send(piece).map_err(|_| gone())
     }
 
     pub(crate) const fn room(&self) -> &Room {

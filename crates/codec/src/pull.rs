@@ -136,7 +136,7 @@ pub(crate) fn ahead_with_room(
     (read.boxed(), room)
 }
 
-/// Returns what comes through a channel. `None` is the end; a sender that is gone without it has broken.
+/// Returns what comes through a queue. `None` is the end; a sender that is gone without it has broken.
 pub(crate) fn received(
     receiver: Receiver<Option<io::Result<Bytes>>>,
 ) -> BoxStream<'static, io::Result<Bytes>> {

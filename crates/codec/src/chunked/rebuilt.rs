@@ -217,6 +217,7 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
 
     use super::*;
+    use crate::sample::noise;
     use crate::{PackFormat, Packing, pack};
 
     /// A layer of zstd:chunked, as dhow makes it.
@@ -224,14 +225,6 @@ mod tests {
         archive: Vec<u8>,
         blob: Bytes,
         places: ChunkedPlaces,
-    }
-
-    fn noise(mut seed: u64, size: usize) -> Vec<u8> {
-        let next = |_| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (seed >> 56) as u8
-        };
-        (0..size).map(next).collect()
     }
 
     fn layer(files: &[(&str, Vec<u8>)]) -> Layer {
@@ -316,12 +309,12 @@ mod tests {
 
     fn files() -> Vec<(&'static str, Vec<u8>)> {
         vec![
-            ("a", noise(1, 700_000)),
+            ("a", noise(1).take(700_000).collect()),
             ("small", b"x".to_vec()),
             ("empty", Vec::new()),
-            ("b", noise(2, 5_000)),
+            ("b", noise(2).take(5_000).collect()),
             ("zeros", vec![0; 1_000_000]),
-            ("c", noise(3, 300_000)),
+            ("c", noise(3).take(300_000).collect()),
         ]
     }
 

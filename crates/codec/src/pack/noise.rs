@@ -68,16 +68,7 @@ const WINDOW: usize = 32 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn random(seed: u64) -> impl Iterator<Item = u8> {
-        let mut state = seed;
-        iter::repeat_with(move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[3]
-        })
-    }
+    use crate::sample::noise;
 
     fn lengths(block: &[u8]) -> Vec<(usize, bool)> {
         runs(block).map(|(run, noise)| (run.len(), noise)).collect()
@@ -87,9 +78,9 @@ mod tests {
     fn random_bytes_are_noise_and_text_is_not() {
         let text = b"usr/share/doc/libdeflate/copyright 0644 root root\n".iter();
         let text = |length: usize| text.clone().copied().cycle().take(length);
-        let noise = |length: usize| random(1).take(length);
+        let random = |length: usize| noise(1).take(length);
         let block: Vec<u8> = text(2 * PIECE)
-            .chain(noise(3 * PIECE))
+            .chain(random(3 * PIECE))
             .chain(text(100))
             .collect();
         assert_eq!(
@@ -103,26 +94,26 @@ mod tests {
 
     #[test]
     fn what_is_too_short_to_judge_is_compressed() {
-        let block: Vec<u8> = random(2).take(PIECE - 1).collect();
+        let block: Vec<u8> = noise(2).take(PIECE - 1).collect();
         assert_eq!(lengths(&block), [(PIECE - 1, false)]);
     }
 
     #[test]
     fn random_bytes_that_come_again_are_worth_compressing() {
         for period in [300, 4_000, PIECE, WINDOW] {
-            let once: Vec<u8> = random(3).take(period).collect();
+            let once: Vec<u8> = noise(3).take(period).collect();
             let block: Vec<u8> = once.iter().copied().cycle().take(256 * 1024).collect();
-            let noise: usize = runs(&block)
+            let found: usize = runs(&block)
                 .filter(|run| run.1)
                 .map(|run| run.0.len())
                 .sum();
-            assert!(noise <= period, "{noise} of {period}");
+            assert!(found <= period, "{found} of {period}");
         }
     }
 
     #[test]
     fn letters_of_base64_are_worth_compressing() {
-        let block: Vec<u8> = random(4).map(|byte| b'0' + byte % 64).take(PIECE).collect();
+        let block: Vec<u8> = noise(4).map(|byte| b'0' + byte % 64).take(PIECE).collect();
         assert_eq!(lengths(&block), [(PIECE, false)]);
     }
 }
