@@ -22,7 +22,8 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Writes a layer as gzip, with codes made for each block, as other tools do. What it holds depends on `label`; its files have `size` bytes.
+    /// Writes a layer as gzip, with codes made for each block, as other tools do. What it holds depends on
+    /// `label`; its files have `size` bytes.
     pub(super) fn write(out: impl Write, label: &str, size: usize) -> io::Result<Self> {
         let packer = GzBuilder::new()
             .mtime(0)
