@@ -65,8 +65,8 @@ impl RepositoryClient {
         self.channel.host().is_near()
     }
 
-    /// Begins to make a connection for a blob that will be sent soon, if there are fewer than `most`,
-    /// and if it would not be there when the blob may be sent.
+    /// Begins to make a connection for a blob that will soon be on its way, if there are fewer than
+    /// `most`, and if it would not be there by then.
     pub fn connect_ahead(&self, most: usize) {
         self.channel.host().connect_ahead(most);
     }

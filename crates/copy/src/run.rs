@@ -116,7 +116,7 @@ fn start_workers(
 ) {
     let count = work.plan.blobs.len();
     let flow = flow(work);
-    work.context.sink.expect_blobs(flow.limit().min(count));
+    work.context.expect_blobs(flow.limit().min(count));
     let asking = Arc::new(Asking::new(work.plan.blobs.clone()));
     let ready = Arc::new(Ready::new(count, flow.most() * 2));
     // Sinks that write in order are asked in order, so that blobs come to the workers in order.

@@ -18,7 +18,7 @@ mod uncompressed;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) parallel: Option<NonZeroUsize>,
+    /// How many blobs move at once in the beginning.
+    at_once: AtomicUsize,
     pub(crate) patience: Patience,
     pub(crate) mount_from: Vec<Repository>,
     pub(crate) progress: Arc<dyn Progress>,
@@ -134,6 +136,7 @@ impl Context {
             source,
             sink,
             parallel: options.parallel,
+            at_once: AtomicUsize::new(0),
             patience,
             mount_from: mount_from(job),
             progress,

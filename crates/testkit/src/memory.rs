@@ -47,6 +47,8 @@ struct State {
     in_flight: usize,
     most_in_flight: usize,
     expected: usize,
+    /// How often a blob was to be expected soon.
+    awaited: usize,
     /// The likely sizes of the blobs that were sent, if it wants them.
     likely: Option<Vec<Option<u64>>>,
 }
@@ -257,6 +259,11 @@ impl Memory {
     /// Returns how many blobs it was told to expect at once.
     pub fn expected(&self) -> usize {
         self.state().expected
+    }
+
+    /// Returns how often it was told that a blob may be read soon.
+    pub fn awaited(&self) -> usize {
+        self.state().awaited
     }
 
     /// Returns how large the blobs that were sent would probably be, in order, if it wants to know.

@@ -102,6 +102,10 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// Returns a manifest by digest, verified.
     async fn manifest(&self, digest: &Digest) -> Result<RawManifest>;
 
+    /// Notes that a blob may be asked for soon, as one of `at_once` at the same time, so that what this
+    /// takes can be made ready meanwhile. It may turn out that nobody needs it.
+    fn expect_blob(&self, _at_once: usize) {}
+
     /// Returns the bytes of a blob, or of the part of it in `range`. Not verified: the pipeline
     /// verifies while it reads.
     async fn blob(&self, blob: &Descriptor, range: ByteRange) -> Result<Blob>;

@@ -1,9 +1,12 @@
 //! What need not be sent: blobs that the destination has, can mount, or has in the compression that
 //! is wanted. What the cache remembers is a reason to ask, never an answer.
 
+use std::sync::atomic::Ordering;
+
 use dhow_codec::{Packing, UnpackFacts};
 use dhow_model::{Annotations, Compression, Digest, Repository};
 use dhow_transport::{BlobWant, How, Placed};
+use futures_util::FutureExt as _;
 
 use super::uncompressed::Uncompressed;
 use super::{Arrival, Context, Form, Story};
@@ -99,8 +102,29 @@ impl Context {
         want: &BlobWant,
         planned: &BlobPlan,
     ) -> Result<Option<Placed>, Error> {
-        let answer = self.sink.reuse(want).await;
+        let mut asking = self.sink.reuse(want);
+        let answer = if let Some(answer) = (&mut asking).now_or_never() {
+            answer
+        } else {
+            self.expect_soon(want);
+            asking.await
+        };
         answer.map_err(|error| self.unstored(error, planned))
+    }
+
+    /// Notes how many blobs will move at once, so that both sides can make ready for them.
+    pub(crate) fn expect_blobs(&self, at_once: usize) {
+        self.at_once.store(at_once, Ordering::Relaxed);
+        self.sink.expect_blobs(at_once);
+    }
+
+    /// Has the source make ready for a blob while the destination is asked for it, if that takes time.
+    /// What is mounted is not read.
+    fn expect_soon(&self, want: &BlobWant) {
+        if want.mount_from.is_empty() && !self.sink.is_near() {
+            self.source
+                .expect_blob(self.at_once.load(Ordering::Relaxed));
+        }
     }
 
     pub(super) async fn as_it_is(

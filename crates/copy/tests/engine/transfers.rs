@@ -163,6 +163,27 @@ async fn more_small_blobs_are_on_a_long_way_than_on_a_short_one() {
 }
 
 #[tokio::test]
+async fn the_source_makes_ready_for_a_blob_while_a_far_destination_is_asked_for_it() {
+    let image = ImageSpec::oci(31).layers(4).build();
+    let from = || Memory::holding("from", &image).with_reference("r.test/a:1");
+    let to = || Memory::new("to").far_away();
+    let near = Memory::new("to").with_reference("other.test/b:1");
+    let cases = [
+        ("far", to().with_reference("other.test/b:1"), 5),
+        ("near: the answer is there at once", near, 0),
+        ("mounted", to().with_reference("r.test/b:1"), 0),
+    ];
+    for (what, to, expected) in cases {
+        let from = from();
+        copy(&from, &to, options()).await.unwrap();
+        assert_eq!(from.awaited(), expected, "{what}");
+        if expected > 0 {
+            assert_eq!(from.expected(), to.expected(), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_caps_of_either_side_bound_the_blobs_in_flight() {
     let image = ImageSpec::oci(11).layers(8).layer_size(8192).build();
     let two = std::num::NonZeroU16::new(2).unwrap();

@@ -30,6 +30,12 @@ impl Source for MemorySource {
         !self.0.0.far
     }
 
+    fn expect_blob(&self, at_once: usize) {
+        let mut state = self.0.state();
+        state.awaited += 1;
+        state.expected = at_once;
+    }
+
     async fn root(&self) -> Result<RawManifest> {
         self.0.record(Call::Root);
         let missing = || Error::new(Kind::NotFound, "there is no image");

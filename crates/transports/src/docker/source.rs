@@ -216,6 +216,12 @@ impl Source for DockerSource {
         self.serving().is_some_and(|place| place.client.is_near())
     }
 
+    fn expect_blob(&self, at_once: usize) {
+        if let Some(place) = self.serving() {
+            place.client.connect_ahead(at_once);
+        }
+    }
+
     async fn root(&self) -> Result<RawManifest> {
         let fetching = self.root.get_or_try_init(|| async {
             let asked = self

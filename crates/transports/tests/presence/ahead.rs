@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dhow_testkit::identity::Identity;
 use dhow_testkit::proxy::Proxy;
+use dhow_transport::ByteRange;
 
 use crate::*;
 
@@ -25,7 +26,8 @@ async fn the_connection_for_a_blob_is_made_while_the_registry_is_asked_for_it() 
     let wants = blobs.each_ref().map(want);
     let asking = futures_util::future::join_all(wants.iter().map(|want| sink.reuse(want)));
     let all_there = async {
-        while server.connections() < 3 || server.seen().len() < 4 {
+        connected(&server, 3).await;
+        while server.seen().len() < 4 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -35,4 +37,43 @@ async fn the_connection_for_a_blob_is_made_while_the_registry_is_asked_for_it() 
         () = all_there => {}
     }
     assert_eq!(server.connections(), 3, "{:?}", server.lines());
+}
+
+#[tokio::test]
+async fn the_connection_from_which_a_blob_will_be_read_is_made_while_it_is_expected() {
+    let image = ImageSpec::oci(1).build();
+    let served = image.clone();
+    let identity = Identity::new().with_http2();
+    let server = ScriptedServer::start_tls(&identity, move |seen, _| {
+        let asked =
+            |(blob, _): &&(Descriptor, Bytes)| seen.path.ends_with(&blob.digest.to_string());
+        match served.blobs.iter().find(asked) {
+            Some((_, bytes)) => Reply::status(200).body(bytes.clone()),
+            None => Reply::status(200)
+                .header("content-type", MediaType::OCI_MANIFEST.as_str())
+                .body(served.root.bytes().clone()),
+        }
+    })
+    .await;
+    let proxy = Proxy::start(None, server.address()).await;
+    let far = format!("http://{}", proxy.address());
+    let from = located("//registry.example/a:v1", [("HTTPS_PROXY".to_owned(), far)]);
+    let source = from.source().await.unwrap();
+    source.expect_blob(2);
+    source.root().await.unwrap();
+    assert_eq!(server.connections(), 1, "nothing was known of the registry");
+    for _ in 0..4 {
+        source.expect_blob(2);
+    }
+    connected(&server, 3).await;
+    let blobs = image.blobs.iter().take(2);
+    let read = blobs.map(|(blob, _)| source.blob(blob, ByteRange::All));
+    futures_util::future::try_join_all(read).await.unwrap();
+    assert_eq!(server.connections(), 3, "{:?}", server.lines());
+}
+
+async fn connected(server: &ScriptedServer, count: usize) {
+    while server.connections() < count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -18,7 +18,7 @@ use dhow_model::{Descriptor, MediaType, Repository};
 use dhow_testkit::conformance::want;
 use dhow_testkit::image::{ImageSpec, IndexSpec};
 use dhow_testkit::scripted::{Reply, ScriptedServer, Seen};
-use dhow_transport::{Blob, BlobWant, How, Placed, Sink, Transport as _};
+use dhow_transport::{Blob, BlobWant, How, Location, Placed, Sink, Transport as _};
 use dhow_transports::docker::Docker;
 use futures_util::{StreamExt as _, stream};
 
@@ -33,6 +33,11 @@ async fn opened(
     name: &str,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Arc<dyn Sink> {
+    located(name, variables).sink().await.unwrap()
+}
+
+/// Returns a repository as somebody without an account sees it, in a session of its own.
+fn located(name: &str, variables: impl IntoIterator<Item = (String, String)>) -> Arc<dyn Location> {
     let environment = EnvSnapshot {
         variables: variables.into_iter().collect(),
         ..EnvSnapshot::default()
@@ -52,7 +57,7 @@ async fn opened(
         ..EndpointOptions::new(nobody)
     };
     let docker = Docker::new(Endpoint::new(&session.unwrap(), options));
-    docker.parse(name).unwrap().sink().await.unwrap()
+    docker.parse(name).unwrap()
 }
 
 fn layer(length: usize) -> (BlobWant, Bytes) {
