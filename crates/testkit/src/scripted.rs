@@ -1,6 +1,8 @@
 //! A scripted server on loopback: it answers what the test says, with faults where the test wants
 //! them, and records what it was asked. It speaks HTTP/2, too, where its identity offers that.
 
+mod served;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,9 +21,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::identity::Identity;
-
 use crate::evil::Flood;
+use crate::identity::Identity;
 
 /// How many bytes of a request body are kept.
 const KEPT: usize = 64 * 1024;

@@ -10,36 +10,14 @@ use dhow_config::{
     RegistryEntry, Secret,
 };
 use dhow_testkit::image::{ImageSpec, SampleImage};
-use dhow_testkit::scripted::{Reply, ScriptedServer, Seen};
+use dhow_testkit::scripted::{Reply, ScriptedServer};
 use dhow_transport::{ByteRange, Deletion, Kind, Location, Transport};
 use dhow_transports::docker::Docker;
 use futures_util::TryStreamExt as _;
 
-/// Serves an image as a registry does.
-fn serve(image: &SampleImage, seen: &Seen) -> Reply {
-    let last = seen.path.rsplit('/').next().unwrap_or_default();
-    let manifest = image
-        .all_manifests()
-        .find(|manifest| manifest.digest().to_string() == last)
-        .or_else(|| (last == "1").then_some(&image.root));
-    if seen.path.contains("/manifests/")
-        && let Some(manifest) = manifest
-    {
-        return Reply::status(200)
-            .header("content-type", manifest.media_type().as_str())
-            .header("docker-content-digest", manifest.digest().to_string())
-            .body(manifest.bytes().clone());
-    }
-    let mut blobs = image.blobs.iter();
-    match blobs.find(|(blob, _)| blob.digest.to_string() == last) {
-        Some((_, bytes)) => Reply::status(200).body(bytes.clone()),
-        None => Reply::status(404),
-    }
-}
-
 async fn registry(image: &SampleImage) -> ScriptedServer {
     let image = image.clone();
-    ScriptedServer::start(move |seen, _| serve(&image, seen)).await
+    ScriptedServer::start(move |seen, _| Reply::from_image(&image, seen)).await
 }
 
 /// Returns an image at a name that leads to `origin`, with these mirrors before it.
@@ -195,7 +173,7 @@ async fn a_blob_that_a_mirror_lacks_or_falsifies_comes_from_the_next_place() {
         } else if seen.path.ends_with(&names.1) {
             Reply::status(200).body(vec![0; size])
         } else {
-            serve(&served, seen)
+            Reply::from_image(&served, seen)
         }
     })
     .await;

@@ -44,20 +44,11 @@ async fn the_connection_from_which_a_blob_will_be_read_is_made_while_it_is_expec
     let image = ImageSpec::oci(1).build();
     let served = image.clone();
     let identity = Identity::new().with_http2();
-    let server = ScriptedServer::start_tls(&identity, move |seen, _| {
-        let asked =
-            |(blob, _): &&(Descriptor, Bytes)| seen.path.ends_with(&blob.digest.to_string());
-        match served.blobs.iter().find(asked) {
-            Some((_, bytes)) => Reply::status(200).body(bytes.clone()),
-            None => Reply::status(200)
-                .header("content-type", MediaType::OCI_MANIFEST.as_str())
-                .body(served.root.bytes().clone()),
-        }
-    })
-    .await;
+    let server =
+        ScriptedServer::start_tls(&identity, move |seen, _| Reply::from_image(&served, seen)).await;
     let proxy = Proxy::start(None, server.address()).await;
     let far = format!("http://{}", proxy.address());
-    let from = located("//registry.example/a:v1", [("HTTPS_PROXY".to_owned(), far)]);
+    let from = located("//registry.example/a:1", [("HTTPS_PROXY".to_owned(), far)]);
     let source = from.source().await.unwrap();
     source.expect_blob(2);
     source.root().await.unwrap();
